@@ -1,0 +1,41 @@
+"""tokenloom: typed node graphs for visual token compression in vision-language models."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .runtime.context import demand as demand
+    from .runtime.graph import Graph as Graph
+    from .runtime.needs import Needs as Needs
+    from .runtime.node import node as node
+    from .runtime.run import run as run
+    from .runtime.version import __version__ as __version__
+    from .runtime.widgets import Range as Range
+    from .runtime.yamlfile import load as load
+
+if __name__ != "tokenloom":  # loaded by ComfyUI (or pytest) under another name: be the only copy
+    sys.modules.setdefault("tokenloom", sys.modules[__name__])
+
+_WHERE = {
+    "Graph": ".runtime.graph",
+    "Needs": ".runtime.needs",
+    "Range": ".runtime.widgets",
+    "__version__": ".runtime.version",
+    "demand": ".runtime.context",
+    "load": ".runtime.yamlfile",
+    "node": ".runtime.node",
+    "run": ".runtime.run",
+}
+__all__ = ["Graph", "Needs", "Range", "demand", "load", "node", "run"]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use, so that `import tokenloom` stays instant."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_WHERE[name], "tokenloom"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,1 @@
+"""The engine: values, nodes, graphs, plans, runs, caches and models."""

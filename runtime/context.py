@@ -1,0 +1,72 @@
+"""What a node may know about the run it is part of: wishes from downstream, device, dtype, progress, cancel.
+
+The scheduler sets a `Context` around every call. An eager call has the default one: no planner said what is
+wanted, so `wanted()` is None and a node offers what is cheap; `with demand(Need(...))` asks for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from .errors import Cancelled
+from .needs import Need
+
+
+def _ignore(done: int, total: int | None, text: str) -> None:
+    return None
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Device and dtype defaults (`"auto"` or torch's names), wishes, and the two callbacks."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    wanted: frozenset[Need] | None = None
+    progress: Callable[[int, int | None, str], None] = _ignore
+    cancelled: Callable[[], bool] = _never
+
+
+_context: ContextVar[Context] = ContextVar("tokenloom_context", default=Context())  # noqa: B039  (frozen)
+
+
+def current() -> Context:
+    """The context of the call that is running."""
+    return _context.get()
+
+
+@contextmanager
+def use(context: Context) -> Iterator[Context]:
+    """Make `context` the current one inside the block."""
+    token = _context.set(context)
+    try:
+        yield context
+    finally:
+        _context.reset(token)
+
+
+@contextmanager
+def demand(*needs: Need) -> Iterator[None]:
+    """Ask eager calls inside the block for exactly these side channels (a plan does this by itself)."""
+    with use(replace(current(), wanted=frozenset(needs))):
+        yield
+
+
+def wanted() -> frozenset[Need] | None:
+    """The side channels asked of the running node; None when no planner and no `demand` said anything."""
+    return current().wanted
+
+
+def progress(done: int, total: int | None = None, text: str = "") -> None:
+    """Report `done` of `total` (None: unknown) inside a node, and stop here if the run was cancelled."""
+    context = current()
+    if context.cancelled():
+        raise Cancelled("stopped on request")
+    context.progress(done, total, text)

@@ -1,0 +1,50 @@
+"""The errors users meet: `where: what came, what was wanted; what to do`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LoomError(ValueError):
+    """Something the user can mend: shown as one message, without a traceback."""
+
+
+class WiringError(LoomError):
+    """Two sockets whose types do not fit, an input left open, or a bad widget value."""
+
+
+class GraphError(LoomError):
+    """A graph that cannot be built, planned or run as it is written."""
+
+
+class NeedError(GraphError):
+    """A side channel that a node asks for and nothing upstream can provide."""
+
+
+class BudgetError(LoomError):
+    """More tokens asked for than there are, or more than the model can hold."""
+
+
+class MediaError(LoomError):
+    """An image or a video that cannot be read as asked."""
+
+
+class CheckpointError(LoomError):
+    """Model files that are missing, unsafe, or not what their configuration says."""
+
+
+class PromptError(LoomError):
+    """A prompt whose image slots do not match the visual tokens wired to it."""
+
+
+class Cancelled(Exception):  # noqa: N818  (not an error)
+    """The run was told to stop, and stopped between two nodes or two decode steps."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` when something known is near `name`, else `; known: a, b, c`."""
+    names = sorted(set(known))
+    if near := difflib.get_close_matches(name, names, 1):
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -1,0 +1,1 @@
+"""Checkpoints, towers, projectors and language models."""

@@ -1,0 +1,320 @@
+"""`@node`: one typed function is an eager call, a typed graph builder and a YAML node.
+
+Parameters before `*` are sockets, keyword-only parameters are widgets, the return annotation is the output;
+a NamedTuple return gives named outputs. The docstring's first sentence and its `name: text` lines are the
+tooltips.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, update_wrapper
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
+
+from . import registry
+from .build import ParamRef, building
+from .errors import WiringError, did_you_mean
+from .fit import bare, holds
+from .needs import Need, Needs
+from .widgets import MISSING, Widget, type_text
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Lane = Literal["cpu", "gpu", "io"]
+
+
+@dataclass(frozen=True)
+class Socket:
+    """One input: its type without metadata, default (MISSING: must be wired), and needs."""
+
+    name: str
+    type: Any
+    default: Any
+    variadic: bool
+    needs: tuple[Needs, ...]
+    help: str
+
+    @property
+    def required(self) -> bool:
+        """True when a graph must wire it."""
+        return self.default is MISSING and not self.variadic
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The checked arguments of one call."""
+
+    sockets: dict[str, Any]
+    widgets: dict[str, Any]
+
+
+class NodeType(Generic[P, R]):
+    """A function with sockets, widgets and outputs read from its signature. Made by `@node`."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        *,
+        name: str,
+        version: int,
+        pure: bool,
+        lane: Lane,
+        provides: tuple[str, ...],
+        batch: Callable[..., list[Any]] | None,
+        foresee: Callable[..., Any] | None,
+    ) -> None:
+        self.fn, self.name, self.version, self.pure, self.lane = fn, name, version, pure, lane
+        self.provides, self.batch, self.foresee = provides, batch, foresee
+        update_wrapper(self, fn)
+
+    @property
+    def place(self) -> str:
+        """`module:line` of the function, for messages."""
+        code = getattr(self.fn, "__code__", None)
+        return f"{self.fn.__module__}:{code.co_firstlineno}" if code else self.fn.__module__
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return get_type_hints(self.fn, include_extras=True)
+
+    @cached_property
+    def _help(self) -> dict[str, str]:
+        """`name: text` lines of the docstring; an indented line goes on with the one above."""
+        found: dict[str, str] = {}
+        last = ""
+        for line in inspect.cleandoc(self.fn.__doc__ or "").split("\n")[1:]:
+            if m := re.match(r"([a-z_][a-z0-9_]*): (.+)", line):
+                last, found[m[1]] = m[1], m[2].strip()
+            elif last and line.startswith(" "):
+                found[last] += " " + line.strip()
+            else:
+                last = ""
+        return found
+
+    @cached_property
+    def summary(self) -> str:
+        """The docstring's first paragraph, on one line."""
+        return " ".join(inspect.cleandoc(self.fn.__doc__ or "").split("\n\n")[0].split())
+
+    @cached_property
+    def sockets(self) -> dict[str, Socket]:
+        """The inputs, in order."""
+        out: dict[str, Socket] = {}
+        for p in inspect.signature(self.fn).parameters.values():
+            if p.kind is p.KEYWORD_ONLY:
+                continue
+            if p.kind is p.VAR_KEYWORD:
+                raise TypeError(f"node {self.name}: **{p.name} is neither a socket nor a widget")
+            hint = self._hints[p.name]
+            needs = (
+                tuple(m for m in get_args(hint)[1:] if isinstance(m, Needs))
+                if get_origin(hint) is Annotated
+                else ()
+            )
+            t, variadic = bare(hint), p.kind is p.VAR_POSITIONAL
+            default = MISSING if p.default is p.empty else p.default
+            out[p.name] = Socket(p.name, t, default, variadic, needs, self._help.get(p.name, ""))
+        return out
+
+    @cached_property
+    def widgets(self) -> dict[str, Widget]:
+        """The settings, in order."""
+        return {
+            p.name: Widget.of(
+                p.name,
+                self._hints[p.name],
+                MISSING if p.default is p.empty else p.default,
+                self._help.get(p.name, ""),
+            )
+            for p in inspect.signature(self.fn).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        }
+
+    @cached_property
+    def output(self) -> Any:
+        """The return annotation."""
+        if "return" not in self._hints:
+            raise TypeError(
+                f"node {self.name}: the return annotation is missing; it is the type of the output"
+            )
+        return self._hints["return"]
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """Output names and types; the one unnamed output is called ""."""
+        t = self.output
+        if isinstance(t, type) and issubclass(t, tuple) and hasattr(t, "_fields"):
+            return get_type_hints(t, include_extras=True)
+        return {"": t}
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run now; or, inside `with Graph()`, record a node and return a typed promise of the result."""
+        graph = building.get()
+        if graph is not None:
+            return cast(R, graph.add(self, args, kwargs))
+        bound = self.bind(args, kwargs)
+        self.check_values(bound.sockets)
+        return self.call(bound.sockets, bound.widgets)
+
+    def call(self, sockets: Mapping[str, Any], widgets: Mapping[str, Any]) -> R:
+        """Run the function on bound and checked arguments."""
+        args: list[Any] = []
+        for name, socket in self.sockets.items():
+            if socket.variadic:
+                args.extend(sockets.get(name, ()))
+            else:
+                args.append(sockets.get(name, socket.default))
+        return self.fn(*args, **widgets)
+
+    def many(self, calls: Sequence[tuple[Any, ...]], **widgets: Any) -> list[R]:
+        """One result per tuple of socket values, all with the same widgets; in one pass if the node can.
+
+        A node without a `batch` function runs the calls one after another.
+        """
+        bounds = [self.bind(args, dict(widgets)) for args in calls]
+        for bound in bounds:
+            self.check_values(bound.sockets)
+        if self.batch is None or not bounds:
+            return [self.call(bound.sockets, bound.widgets) for bound in bounds]
+        columns = {name: [b.sockets.get(name) for b in bounds] for name in self.sockets}
+        return cast("list[R]", self.batch(*columns.values(), **bounds[0].widgets))
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any], where: str | None = None) -> Bound:
+        """Sort arguments into sockets and checked widgets with defaults filled in.
+
+        Errors: WiringError for too many, unknown, doubled or missing arguments and for bad widget values.
+        """
+        where = where or self.name
+        sockets: dict[str, Any] = {}
+        names = list(self.sockets)
+        for i, value in enumerate(args):
+            if i < len(names) and not self.sockets[names[i]].variadic:
+                sockets[names[i]] = value
+            elif names and self.sockets[names[-1]].variadic:
+                sockets[names[-1]] = (*sockets.get(names[-1], ()), value)
+            else:
+                raise WiringError(
+                    f"{where}: {len(args)} inputs were given, it has {len(names)}: {', '.join(names)}"
+                )
+        settings: dict[str, Any] = {}
+        for name, value in kwargs.items():
+            if name in self.widgets:
+                settings[name] = value
+            elif name not in self.sockets:
+                known = [*self.sockets, *self.widgets]
+                raise WiringError(
+                    f"{where}: no input or setting is called {name!r}{did_you_mean(name, known)}"
+                )
+            elif name in sockets:
+                raise WiringError(f"{where}.{name} is given twice")
+            else:
+                sockets[name] = tuple(value) if self.sockets[name].variadic else value
+        for socket in self.sockets.values():
+            if socket.required and socket.name not in sockets:
+                raise WiringError(
+                    f"{where}: nothing is connected to {socket.name} ({type_text(socket.type)})"
+                )
+        return Bound(sockets, self.check_widgets(settings, where))
+
+    def check_widgets(self, given: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
+        """All widget values, defaults filled in; graph parameters (`ParamRef`) pass through unchecked."""
+        where = where or self.name
+        out: dict[str, Any] = {}
+        for name, widget in self.widgets.items():
+            if name in given:
+                value = given[name]
+                out[name] = value if isinstance(value, ParamRef) else widget.check(where, value)
+            elif widget.required:
+                raise WiringError(f"{where}.{name} has no value; wanted {widget.describe()}")
+            else:
+                out[name] = widget.default
+        return out
+
+    def check_values(self, sockets: Mapping[str, Any], where: str | None = None) -> None:
+        """A WiringError for the first value whose class does not fit its socket."""
+        for name, value in sockets.items():
+            socket = self.sockets[name]
+            for one in value if socket.variadic else (value,):
+                if not holds(one, socket.type):
+                    wanted, got = type_text(socket.type), type_text(type(one))
+                    raise WiringError(f"{where or self.name}.{name} wants {wanted}, got {got}")
+
+    def needs(self, widgets: Mapping[str, Any]) -> dict[str, tuple[Need, ...]]:
+        """The wishes of every socket that has some, for these widget values."""
+        return {
+            name: tuple(need for needs in socket.needs for need in needs.resolve(widgets))
+            for name, socket in self.sockets.items()
+            if socket.needs
+        }
+
+    def __repr__(self) -> str:
+        return f"<node {self.name} ({self.place})>"
+
+
+@overload
+def node(fn: Callable[P, R], /) -> NodeType[P, R]: ...
+@overload
+def node(
+    *,
+    name: str | None = None,
+    version: int = 1,
+    pure: bool = True,
+    lane: Lane = "cpu",
+    provides: tuple[str, ...] = (),
+    batch: Callable[..., list[Any]] | None = None,
+    foresee: Callable[..., Any] | None = None,
+) -> Callable[[Callable[P, R]], NodeType[P, R]]: ...
+def node(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    pure: bool = True,
+    lane: Lane = "cpu",
+    provides: tuple[str, ...] = (),
+    batch: Callable[..., list[Any]] | None = None,
+    foresee: Callable[..., Any] | None = None,
+) -> Any:
+    """Turn a typed function into a node and register it.
+
+    version: raise it when results change for a reason the code fingerprint cannot see.
+    pure: False for a node whose result is not decided by its inputs; it is never cached.
+    lane: what it keeps busy: "cpu", "gpu" (whatever device its model is on) or "io".
+    provides: side channels that it can compute on demand.
+    batch: does many calls in one pass: sockets come as lists, one entry per call, widgets as they are.
+    foresee: runs while planning, before any weight is read: same widgets; sockets hold what is known of the
+        inputs (a model handle, or what an upstream `foresee` returned), or None. Returns what is known of the
+        output; raises a LoomError for what cannot work.
+    """
+
+    def wrap(f: Callable[..., Any]) -> NodeType[..., Any]:
+        made: NodeType[..., Any] = NodeType(
+            f,
+            name=name or f.__name__,
+            version=version,
+            pure=pure,
+            lane=lane,
+            provides=provides,
+            batch=batch,
+            foresee=foresee,
+        )
+        registry.register(made)
+        return made
+
+    return wrap if fn is None else wrap(fn)

@@ -1,0 +1,30 @@
+"""The socket types: what travels along the wires."""
+
+from .llm import Answer, KVCache, LayerCache, LLMInput, LLMState, Segment
+from .media import Frames, Image, Tile, Tiles, Video
+from .prompt import Prompt, Slot
+from .report import Picture, Table
+from .tokens import Kind, Patches, Source, Tokens, VisualTokens
+
+__all__ = [
+    "Answer",
+    "Frames",
+    "Image",
+    "KVCache",
+    "Kind",
+    "LLMInput",
+    "LLMState",
+    "LayerCache",
+    "Patches",
+    "Picture",
+    "Prompt",
+    "Segment",
+    "Slot",
+    "Source",
+    "Table",
+    "Tile",
+    "Tiles",
+    "Tokens",
+    "Video",
+    "VisualTokens",
+]

@@ -1,0 +1,130 @@
+"""What enters the language model, its state at a layer, and the answer.
+
+S = rows of the sequence, D = width, H = key-value heads, C = rows in a layer's cache, d = head width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from torch import Tensor
+
+from .tokens import VisualTokens
+
+
+class Segment(IntEnum):
+    """Which part of the prompt a row belongs to."""
+
+    TEXT_BEFORE = 0  # before the first visual token
+    VISUAL = 1
+    TEXT_BETWEEN = 2  # between two images
+    TEXT_AFTER = 3  # after the last visual token; all rows of a prompt without images
+
+
+@dataclass(frozen=True, eq=False)
+class LLMInput:
+    """One sequence, ready for the first layer.
+
+    embeds: [S, D]. position: [S] long rotary positions. segment: [S] uint8, a `Segment`. wire: [S] long,
+    which of `tokens` a visual row comes from (-1: text). token: [S] long, its row there (-1: text). ids:
+    [S] long, text token ids (-1: visual). stop: strings that end the answer.
+    """
+
+    embeds: Tensor
+    position: Tensor
+    segment: Tensor
+    wire: Tensor
+    token: Tensor
+    ids: Tensor
+    tokens: tuple[VisualTokens, ...] = ()
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_rows("LLMInput", len(self.embeds), self, ("position", "segment", "wire", "token", "ids"))
+
+    def __len__(self) -> int:
+        return len(self.embeds)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCache:
+    """Keys and values of one layer: [H, C, d] each; position [C] rotary positions; row [C] original rows."""
+
+    keys: Tensor
+    values: Tensor
+    position: Tensor
+    row: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class KVCache:
+    """The caches of the layers done so far; their lengths may differ."""
+
+    layers: tuple[LayerCache, ...] = ()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """C of every layer."""
+        return tuple(len(layer.row) for layer in self.layers)
+
+
+@dataclass(frozen=True, eq=False)
+class LLMState:
+    """One sequence after `layer` layers have run (layer == depth: ready for the final norm and head).
+
+    hidden: [S, D]. position: [S] long. row: [S] long, row of the original `input`. cache: of layers
+    0..layer-1. input: where everything started (segments, ids, tokens are looked up through `row`).
+    next_position: rotary position of the first generated token. side: demanded channels by `Need.key`, each
+    [S, ...]. Immutable: two branches may go on from one state.
+    """
+
+    hidden: Tensor
+    position: Tensor
+    row: Tensor
+    layer: int
+    cache: KVCache
+    input: LLMInput
+    next_position: int
+    side: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    def __post_init__(self) -> None:
+        _check_rows("LLMState", len(self.hidden), self, ("position", "row"))
+        if len(self.cache.layers) != self.layer:
+            raise ValueError(
+                f"LLMState: {self.layer} layers have run, but {len(self.cache.layers)} are cached"
+            )
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    @property
+    def segment(self) -> Tensor:
+        """[S] uint8: the `Segment` of every row."""
+        return self.input.segment[self.row]
+
+    @property
+    def visual(self) -> Tensor:
+        """[S] bool: which rows are visual tokens."""
+        return self.segment == int(Segment.VISUAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The generated text, its token ids (end token included), why it ended, and token counts and seconds."""
+
+    text: str
+    ids: tuple[int, ...]
+    finish: str  # "stop" or "length"
+    prompt_tokens: int
+    visual_tokens: int
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    note: str = ""
+
+
+def _check_rows(name: str, rows: int, value: object, fields: tuple[str, ...]) -> None:
+    wrong = [f"{f} {tuple(getattr(value, f).shape)}" for f in fields if getattr(value, f).shape != (rows,)]
+    if wrong:
+        raise ValueError(f"{name}: {rows} rows, but {', '.join(wrong)}")

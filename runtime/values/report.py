@@ -1,0 +1,36 @@
+"""Previews and reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image to look at: uint8 [H, W, 3], with a caption."""
+
+    pixels: Tensor
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError(
+                f"Picture: {tuple(self.pixels.shape)} {self.pixels.dtype}, wanted [H, W, 3] uint8"
+            )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under named columns."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | float | bool | None, ...], ...]
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        for i, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(f"Table: row {i} has {len(row)} cells for {len(self.columns)} columns")
