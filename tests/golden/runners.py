@@ -1,0 +1,96 @@
+"""Which function runs which kind of golden case. A runner drives public nodes and asserts against `expected`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+METHODS = ("visionzip",)  # the methods whose nodes exist; a case kind of theirs without a runner fails
+DEFAULT = Path(__file__).parents[2] / ".." / "shared" / "golden"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One folder: case.json, and what lies beside it."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.folder / "case.json").read_text())
+        return facts
+
+    @property
+    def kind(self) -> str:
+        """`method: topic`, what runners are registered by."""
+        return f"{self.folder.parent.name}: {self.facts['topic']}"
+
+    @cached_property
+    def inputs(self) -> dict[str, Tensor]:
+        return load_file(self.folder / "inputs.safetensors")
+
+    @cached_property
+    def expected(self) -> dict[str, Tensor]:
+        return load_file(self.folder / "expected.safetensors")
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights"
+
+    def check(self, got: Tensor, want: Tensor | str, what: str = "") -> None:
+        """Floats within the case's tolerance, integers and bools exact; shapes always equal."""
+        label = what or (want if isinstance(want, str) else "tensor")
+        expected = self.expected[want] if isinstance(want, str) else want
+        assert tuple(got.shape) == tuple(expected.shape), f"{self.name} {label}: {got.shape} {expected.shape}"
+        if expected.is_floating_point():
+            tolerance = self.facts["tolerance"]["float"]
+            torch.testing.assert_close(
+                got.to(expected.dtype), expected, **tolerance, msg=lambda m: f"{self.name} {label}: {m}"
+            )
+        else:
+            assert bool((got.to(expected.dtype) == expected).all()), f"{self.name} {label} differs"
+
+
+Runner = Callable[[Case], None]
+RUNNERS: dict[str, Runner] = {}
+
+
+def runs(method: str, topic: str) -> Callable[[Runner], Runner]:
+    """Register the runner of one kind of case."""
+
+    def add(runner: Runner) -> Runner:
+        RUNNERS[f"{method}: {topic}"] = runner
+        return runner
+
+    return add
+
+
+def golden_root() -> Path | None:
+    """The folder of TOKENLOOM_GOLDEN, or the default one; None when only the default is missing."""
+    if named := os.environ.get("TOKENLOOM_GOLDEN"):
+        if not Path(named).is_dir():
+            raise FileNotFoundError(f"TOKENLOOM_GOLDEN={named}: no such folder")
+        return Path(named)
+    return DEFAULT.resolve() if DEFAULT.is_dir() else None
+
+
+def all_cases() -> list[Case]:
+    """Every case of the methods that exist, sorted by name."""
+    root = golden_root()
+    if root is None:
+        return []
+    files = (f for method in METHODS for f in (root / method).glob("*/case.json"))
+    return [Case(f.parent) for f in sorted(files)]
