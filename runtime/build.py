@@ -16,11 +16,22 @@ if TYPE_CHECKING:
 building: ContextVar[Graph | None] = ContextVar("tokenloom_building", default=None)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ParamRef:
     """`$name`: stands for a graph parameter until a run gives it a value."""
 
     name: str
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise TypeError(
+            f"parameter {self.name}: used as a value while the graph is being written, when it has none yet; "
+            "put the logic into a node"
+        )
+
+    __bool__ = __len__ = __iter__ = __getitem__ = __add__ = __sub__ = __mul__ = __truediv__ = _refuse
+    __radd__ = __rsub__ = __rmul__ = __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __int__ = __float__ = (
+        _refuse
+    )
 
 
 @dataclass(frozen=True, eq=False)
