@@ -1,0 +1,140 @@
+"""Merge what attention left over into a few contextual tokens (VisionZip, sec. 3.3)."""
+
+# R = tokens left over, K = tiles, M = most left over of a tile, T = most targets of a tile, D = key width
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..runtime.budget import PRESETS, Preset, per_tile
+from ..runtime.channels import channel
+from ..runtime.errors import BudgetError
+from ..runtime.foreseen import KnownTokens
+from ..runtime.needs import Need, Needs
+from ..runtime.node import node
+from ..runtime.values import Kind, Tokens
+from ..runtime.widgets import Range
+
+
+def _foresee(
+    kept: KnownTokens | None,
+    rest: KnownTokens | None,
+    *,
+    targets: int,
+    total: int | None,
+    merge: str,
+    preset: Preset | None,
+) -> KnownTokens | None:
+    known = kept or rest
+    if known is None:
+        return None
+    if rest is None or rest.per_tile is None or kept is None or kept.per_tile is None or total is not None:
+        return replace(known, per_tile=None)
+    targets = targets if preset is None else PRESETS[preset].targets
+    if targets > rest.per_tile:
+        raise _too_many(targets, kept.per_tile, rest.per_tile)
+    return replace(kept, per_tile=kept.per_tile + targets)
+
+
+@node(version=1, foresee=_foresee)
+def merge_contextual(
+    kept: Tokens | None,
+    rest: Annotated[Tokens, Needs("keys")],
+    *,
+    targets: Annotated[int, Range(0)] = 10,
+    total: Annotated[int, Range(0)] | None = None,
+    merge: Literal["add_mean", "mean"] = "add_mean",
+    preset: Preset | None = None,
+) -> Tokens:
+    """Each tile's kept tokens, then its contextual ones: evenly spaced targets that took in their nearest.
+
+    Nearest by cosine of the attention keys. Errors: BudgetError for more targets than tokens left over.
+    Source: VisionZip, sec. 3.3, and its released code.
+
+    kept: tokens that go through unchanged.
+    rest: tokens to merge.
+    targets: contextual tokens, per frame or tile; 0 drops the rest.
+    total: contextual tokens, all tiles together, instead of `targets`: split evenly, the first tiles get the
+        remainder, one each.
+    merge: `add_mean`: target plus the mean of the others, as released; `mean`: the mean of all.
+    preset: a published setting by its token count, instead of `targets`, as in select_dominant.
+    """
+    tiles = len(rest.source.tiles)
+    target_K = per_tile(targets if preset is None else PRESETS[preset].targets, total, tiles, rest.device)
+    index_KM, valid_KM = rest.by_tile()
+    _check_budget(kept, valid_KM.sum(1), target_K)
+    contextual = _merged(rest, index_KM, valid_KM, target_K, merge)
+    if kept is None:
+        return contextual
+    both = kept.concat(contextual)
+    return both.select(both.home.argsort(stable=True))
+
+
+def _merged(
+    rest: Tokens, index_KM: Tensor, valid_KM: Tensor, target_K: Tensor, merge: Literal["add_mean", "mean"]
+) -> Tokens:
+    """The contextual tokens alone, tile by tile in the order of their targets."""
+    goal_KM, is_target_KM = _assignment(
+        channel("merge_contextual", rest, Need("keys")), index_KM, valid_KM, target_K
+    )
+    group_KM = goal_KM + (target_K.cumsum(0) - target_K)[:, None]
+    group_R = torch.full((len(rest),), -1, dtype=torch.long, device=rest.device)
+    group_R[index_KM[valid_KM]] = group_KM[valid_KM]
+    is_target_R = torch.zeros(len(rest), dtype=torch.bool, device=rest.device)
+    is_target_R[index_KM[valid_KM]] = is_target_KM[valid_KM]
+    taken_R = target_K[rest.home] > 0  # a tile without targets drops its rest
+    rest, group_R, is_target_R = rest.select(taken_R), group_R[taken_R], is_target_R[taken_R]
+
+    groups = int(target_K.sum())
+    if merge == "mean":
+        return rest.merge(group_R, groups=groups, kind=Kind.CONTEXTUAL)
+    others_G = torch.bincount(group_R, minlength=groups) - 1
+    weight_R = torch.where(is_target_R, 1.0, 1.0 / others_G.clamp_min(1)[group_R])
+    half = rest.merge(group_R, weight_R, groups=groups, kind=Kind.CONTEXTUAL)
+    # the released code adds the mean to the target instead of averaging both: twice their average
+    return half.with_features(half.features * (1 + (others_G > 0))[:, None].to(half.features.dtype))
+
+
+def _assignment(
+    key_RD: Tensor, index_KM: Tensor, valid_KM: Tensor, target_K: Tensor
+) -> tuple[Tensor, Tensor]:
+    """[K, M] long: the target (0..T-1 of its tile) that each token goes to, and [K, M] bool: it is that target."""
+    device, most = key_RD.device, int(target_K.max()) if len(target_K) else 0
+    if not most or not index_KM.shape[1]:
+        return torch.zeros_like(index_KM), torch.zeros_like(valid_KM)
+    number_T = torch.arange(most, device=device)
+    step_K = (valid_KM.sum(1) // target_K.clamp_min(1)).clamp_min(1)
+    place_KT = step_K[:, None] * number_T  # in the list of tokens left over, not in the image
+    real_KT = number_T < target_K[:, None]
+    # a zero key is similar to nothing; the released code lets its NaN attract every token
+    key_KMD = normalize(key_RD.float(), dim=-1)[index_KM]
+    anchor_KTD = key_KMD.gather(
+        1, place_KT.clamp_max(index_KM.shape[1] - 1)[..., None].expand(-1, -1, key_KMD.shape[2])
+    )
+    near_KMT = (key_KMD @ anchor_KTD.mT).masked_fill(~real_KT[:, None], -torch.inf)
+    best_KM = near_KMT.amax(-1)
+    goal_KM = torch.where(near_KMT == best_KM[..., None], number_T, most - 1).amin(-1)  # ties: lowest target
+    own_KM = torch.full_like(goal_KM, -1)
+    tile_KT = torch.arange(len(target_K), device=device)[:, None].expand_as(place_KT)
+    own_KM[tile_KT[real_KT], place_KT[real_KT]] = number_T.expand_as(place_KT)[real_KT]
+    return torch.where(own_KM >= 0, own_KM, goal_KM), own_KM >= 0
+
+
+def _check_budget(kept: Tokens | None, left_K: Tensor, target_K: Tensor) -> None:
+    short = (target_K > left_K).nonzero()[:, 0]
+    if len(short):
+        tile = int(short[0])
+        keep = int((kept.home == tile).sum()) if kept is not None else 0
+        raise _too_many(int(target_K[tile]), keep, int(left_K[tile]))
+
+
+def _too_many(targets: int, keep: int, left: int) -> BudgetError:
+    return BudgetError(
+        f"merge_contextual: keep {keep} + targets {targets} of {keep + left} tokens per tile, {left} are left "
+        f"over; lower keep or targets so that both together are {keep + left} or less"
+    )

@@ -1,0 +1,44 @@
+"""Token budgets: the published settings by name, and one total split over tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Preset = Literal[192, 128, 64, 640, 320, 160]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens of each tile: kept by attention ([CLS] included), and merged into."""
+
+    keep: int
+    targets: int
+
+
+PRESETS: dict[Preset, Budget] = {
+    # LLaVA-1.5, one tile of 576 patches
+    192: Budget(162, 30),
+    128: Budget(108, 20),
+    64: Budget(54, 10),
+    # LLaVA-NeXT, a 2 x 2 grid and its base tile (2880 patches): five tiles; other grids give other totals
+    640: Budget(108, 20),
+    320: Budget(54, 10),
+    160: Budget(27, 5),
+}
+
+
+def split_evenly(total: int, parts: int, device: torch.device | None = None) -> Tensor:
+    """[parts] long that sum to `total`; the first `total % parts` parts get one more than the others."""
+    part = torch.arange(parts, device=device)
+    return total // parts + (part < total % parts).long()
+
+
+def per_tile(each: int, total: int | None, tiles: int, device: torch.device | None = None) -> Tensor:
+    """[tiles] long: `each` for every tile, or `total` split evenly over them."""
+    if total is None:
+        return torch.full((tiles,), each, dtype=torch.long, device=device)
+    return split_evenly(total, tiles, device)
