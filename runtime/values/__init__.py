@@ -4,7 +4,8 @@ from .llm import Answer, KVCache, LayerCache, LLMInput, LLMState, Segment
 from .media import Frames, Image, Tile, Tiles, Video
 from .prompt import Prompt, Slot
 from .report import Picture, Table
-from .tokens import Kind, Patches, Source, Tokens, VisualTokens
+from .source import Kind, Source
+from .tokens import Patches, Tokens, VisualTokens
 
 __all__ = [
     "Answer",

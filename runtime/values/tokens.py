@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from functools import cached_property
 from types import MappingProxyType
 from typing import Self, TypeVar, overload
@@ -19,62 +18,10 @@ from typing import Self, TypeVar, overload
 import torch
 from torch import Tensor
 
-from .media import Tile
+from .membership import grouped, mean, starts, united
+from .source import Kind, Source
 
 T = TypeVar("T", bound="Tokens")
-
-
-class Kind(IntEnum):
-    """What a token is. Selection keeps the kind, merging states it."""
-
-    PATCH = 0
-    CLS = 1
-    CONTEXTUAL = 2
-    STATIC = 3
-    DYNAMIC = 4
-    POOLED = 5
-    NEWLINE = 6
-    SEPARATOR = 7
-
-
-@dataclass(frozen=True)
-class Source:
-    """The patches a tower saw: `rows` x `cols` in each tile, numbered tile by tile, row by row.
-
-    `tiles` says where every tile comes from, `sizes` the pictures' (width, height), `seconds` their times.
-    """
-
-    tiles: tuple[Tile, ...]
-    rows: int
-    cols: int
-    sizes: tuple[tuple[int, int], ...] = ()
-    seconds: tuple[float, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.tiles) * self.rows * self.cols
-
-    @property
-    def per_tile(self) -> int:
-        """Patches of one tile."""
-        return self.rows * self.cols
-
-    @property
-    def frames(self) -> int:
-        """How many pictures the tiles come from."""
-        return 1 + max((tile.frame for tile in self.tiles), default=-1)
-
-    @cached_property
-    def frame_of_tile(self) -> Tensor:
-        """[K] long: the picture of every tile."""
-        return torch.tensor([tile.frame for tile in self.tiles], dtype=torch.long)
-
-    def coordinates(self, device: torch.device | None = None) -> Tensor:
-        """[K * P, 4] long: frame, tile, row and column of every patch."""
-        tile = torch.arange(len(self.tiles), device=device)
-        row = torch.arange(self.rows, device=device)
-        col = torch.arange(self.cols, device=device)
-        place = torch.cartesian_prod(tile, row, col).reshape(-1, 3)
-        return torch.cat([self.frame_of_tile.to(place.device)[place[:, 0], None], place], 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,28 +46,49 @@ class Tokens:
     def __post_init__(self) -> None:
         n, m = len(self.features), len(self.member)
         wrong = [
-            f"{name} {tuple(t.shape)}, wanted {shape}"
-            for name, t, shape in (
-                ("start", self.start, (n + 1,)),
-                ("share", self.share, (m,)),
-                ("kind", self.kind, (n,)),
-                ("home", self.home, (n,)),
+            f"{name} {tuple(t.shape)} {t.dtype}, wanted {shape} {dtype}"
+            for name, t, shape, dtype in (
+                ("start", self.start, (n + 1,), torch.long),
+                ("member", self.member, (m,), torch.long),
+                ("share", self.share, (m,), torch.float32),
+                ("kind", self.kind, (n,), torch.uint8),
+                ("home", self.home, (n,), torch.long),
             )
-            if t.shape != shape
+            if t.shape != shape or t.dtype != dtype
         ]
-        if self.features.ndim != 2:
-            wrong.append(f"features {tuple(self.features.shape)}, wanted [N, D]")
+        if self.features.ndim != 2 or not self.features.is_floating_point():
+            wrong.append(f"features {tuple(self.features.shape)} {self.features.dtype}, wanted [N, D] float")
         wrong += [
             f"side[{k!r}] {tuple(v.shape)}, wanted ({n}, ...)" for k, v in self.side.items() if len(v) != n
         ]
-        devices = {
-            t.device for t in (self.features, self.start, self.member, self.share, self.kind, self.home)
-        }
+        parts = (self.features, self.start, self.member, self.share, self.kind, self.home)
+        devices = {t.device for t in (*parts, *self.side.values())}
         if len(devices) > 1:
             wrong.append(f"tensors on {', '.join(sorted(map(str, devices)))}, wanted one device")
+        wrong = wrong or self._wrong_contents()
         if wrong:
             raise ValueError(f"{type(self).__name__}: {'; '.join(wrong)}")
         object.__setattr__(self, "side", MappingProxyType(dict(self.side)))
+
+    def _wrong_contents(self) -> list[str]:
+        """What is wrong with the numbers; one wait for the device."""
+        m, patches, tiles = len(self.member), len(self.source), len(self.source.tiles)
+        count = self.start.diff()
+        checks = {
+            f"start does not rise from 0 to {m}": (
+                (self.start[0] == 0) & (self.start[-1] == m) & (count >= 0).all()
+            ),
+            f"member is not within 0..{patches - 1}": _within(self.member, patches),
+            f"home is not within 0..{tiles - 1}": _within(self.home, tiles),
+            "share is negative or nan": (self.share >= 0).all(),
+        }
+        good = torch.stack([*checks.values()]).tolist()
+        if wrong := [text for text, fine in zip(checks, good, strict=True) if not fine]:
+            return wrong
+        owner = torch.repeat_interleave(count, output_size=m)
+        total = self.share.new_zeros(len(self)).index_add_(0, owner, self.share)
+        off = (total - 1).abs_().masked_fill_(count == 0, 0) > 1e-3
+        return [f"shares of token {int(off.nonzero()[0, 0])} do not sum to 1"] if bool(off.any()) else []
 
     @classmethod
     def of_patches(
@@ -146,7 +114,7 @@ class Tokens:
         return cls(
             features,
             source,
-            _starts(count.flatten()),
+            starts(count.flatten()),
             torch.arange(len(source), device=device),
             torch.ones(len(source), device=device),
             kind.flatten(),
@@ -215,15 +183,20 @@ class Tokens:
         return grouped(self.home, len(self.source.tiles))
 
     def select(self, index: Tensor) -> Self:
-        """The rows `index` ([n] long, or [N] bool), in that order."""
+        """The rows `index` ([n] long, or [N] bool), in that order; a row may be taken more than once."""
+        index = index.to(self.device)
         if index.dtype == torch.bool:
             if index.shape != (len(self),):
                 raise ValueError(f"select: mask of {tuple(index.shape)} for {len(self)} tokens")
             index = index.nonzero()[:, 0]
+        if index.ndim != 1 or index.dtype not in (torch.long, torch.int32):
+            raise ValueError(
+                f"select: index is {tuple(index.shape)} {index.dtype}, wanted [n] long or [N] bool"
+            )
         if len(index) and (int(index.max()) >= len(self) or int(index.min()) < 0):
             raise ValueError(f"select: rows {int(index.min())}..{int(index.max())} of {len(self)} tokens")
         count = self.count[index]
-        start = _starts(count)
+        start = starts(count)
         m = int(start[-1])
         # the membership rows that survive, in the order of `index`
         shift = torch.repeat_interleave(self.start[index] - start[:-1], count, output_size=m)
@@ -254,32 +227,46 @@ class Tokens:
         summing above 0 in every group; default 1. kind: of all results; default that of each group's first
         token.
         """
+        assign = assign.to(self.device)
+        if assign.shape != (len(self),) or assign.dtype != torch.long:
+            raise ValueError(
+                f"merge: assign is {tuple(assign.shape)} {assign.dtype}, wanted ({len(self)},) torch.int64"
+            )
         groups = (int(assign.max()) + 1 if len(assign) else 0) if groups is None else groups
-        if assign.shape != (len(self),):
-            raise ValueError(f"merge: assign of {tuple(assign.shape)} for {len(self)} tokens")
-        first = torch.full((groups,), len(self), device=self.device, dtype=torch.long)
-        first = first.scatter_reduce(0, assign, torch.arange(len(self), device=self.device), "amin")
-        weight = torch.ones(len(self), device=self.device) if weight is None else weight.to(torch.float32)
-        total = torch.zeros(groups, device=self.device).index_add_(0, assign, weight)
-        if bool((total <= 0).any()) or bool((first == len(self)).any()):
-            bad = int(((total <= 0) | (first == len(self))).nonzero()[0, 0])
-            raise ValueError(f"merge: group {bad} of {groups} has no token, or only weight 0")
-        part = weight / total[assign]
-        heir = assign[self.owner]
-        order = heir.argsort(stable=True)
-        share = (self.share * part[self.owner])[order]
-        start = _starts(torch.bincount(heir, minlength=groups))
-        member, share = _normalised(self.member[order], share, start)
+        first, part = self._merge_parts(assign, weight, groups)
+        member, share, start = united(
+            assign[self.owner], self.member, self.share * part[self.owner], groups, len(self.source)
+        )
         return replace(
             self,
-            features=_mean(self.features, assign, part, groups),
+            features=mean(self.features, assign, part, groups),
             start=start,
             member=member,
             share=share,
             kind=self.kind[first] if kind is None else torch.full_like(self.kind[first], int(kind)),
             home=self.home[first],
-            side={k: _mean(v, assign, part, groups) for k, v in self.side.items()},
+            side={k: mean(v, assign, part, groups) for k, v in self.side.items()},
         )
+
+    def _merge_parts(self, assign: Tensor, weight: Tensor | None, groups: int) -> tuple[Tensor, Tensor]:
+        """[groups] long: each group's first token; [N] float32: what part of its group each token is."""
+        n = len(self)
+        if n and (int(assign.max()) >= groups or int(assign.min()) < 0):
+            given = f"{int(assign.min())}..{int(assign.max())}"
+            raise ValueError(f"merge: groups {given} were assigned, wanted 0..{groups - 1}")
+        weight = torch.ones(n, device=self.device) if weight is None else weight.to(self.share)
+        if weight.shape != (n,) or not bool((weight >= 0).all()):
+            shape = tuple(weight.shape)
+            what = "a negative or nan weight" if shape == (n,) else f"weights of {shape} for {n} tokens"
+            raise ValueError(f"merge: {what}")
+        first = torch.full((groups,), n, device=self.device, dtype=torch.long)
+        first = first.scatter_reduce(0, assign, torch.arange(n, device=self.device), "amin")
+        total = torch.zeros(groups, device=self.device).index_add_(0, assign, weight)
+        bad = (total <= 0) | (first == n)
+        if bool(bad.any()):
+            group = int(bad.nonzero()[0, 0])
+            raise ValueError(f"merge: group {group} of {groups} has no token, or only weight 0")
+        return first, weight / total[assign]
 
     def concat(self, *others: Self) -> Self:
         """These rows, then the others', over the same source; side channels that all of them carry."""
@@ -292,8 +279,8 @@ class Tokens:
                 raise ValueError(f"concat: widths {self.width} and {other.width} differ; project both first")
         parts = (self, *others)
         base = type(self)
-        for part in parts:  # VisualTokens with Tokens are Tokens
-            base = base if issubclass(type(part), base) else type(part)
+        while not all(isinstance(part, base) for part in parts):  # VisualTokens with Tokens are Tokens
+            base = base.__bases__[0]
         shared = [k for k in self.side if all(k in part.side for part in parts)]
         offset, starts = 0, [self.start[:1]]
         for part in parts:
@@ -347,37 +334,5 @@ class VisualTokens(Tokens):
     """Tokens of the language model's width: what projectors return."""
 
 
-def grouped(group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """[groups, most] long row numbers of each group in order, and [groups, most] bool: which are true.
-
-    group: [N] long in 0..groups-1. Padding repeats row 0.
-    """
-    count = torch.bincount(group, minlength=groups)
-    most = int(count.max()) if groups else 0
-    valid = torch.arange(most, device=group.device) < count[:, None]
-    index = torch.zeros(groups, most, dtype=torch.long, device=group.device)
-    index[valid] = group.argsort(stable=True)
-    return index, valid
-
-
-def _starts(count: Tensor) -> Tensor:
-    return torch.cat([count.new_zeros(1), count.cumsum(0)])
-
-
-def _mean(x: Tensor, assign: Tensor, part: Tensor, groups: int) -> Tensor:
-    """Sum of `part * x` per group, in at least float32."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    weighted = wide * part.reshape(-1, *[1] * (x.ndim - 1)).to(wide.dtype)
-    return (
-        torch.zeros(groups, *x.shape[1:], dtype=wide.dtype, device=x.device)
-        .index_add_(0, assign, weighted)
-        .to(x.dtype)
-    )
-
-
-def _normalised(member: Tensor, share: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares that sum to 1 within each group again (specials without patches took some of the weight)."""
-    count = start.diff()
-    owner = torch.repeat_interleave(count, output_size=len(member))
-    total = torch.zeros(len(count), device=share.device).index_add_(0, owner, share)
-    return member, share / total[owner].clamp_min(torch.finfo(torch.float32).tiny)
+def _within(numbers: Tensor, end: int) -> Tensor:
+    return ((numbers >= 0) & (numbers < end)).all()
