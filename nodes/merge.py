@@ -79,9 +79,8 @@ def _merged(
     rest: Tokens, index_KM: Tensor, valid_KM: Tensor, target_K: Tensor, merge: Literal["add_mean", "mean"]
 ) -> Tokens:
     """The contextual tokens alone, tile by tile in the order of their targets."""
-    goal_KM, is_target_KM = _assignment(
-        channel("merge_contextual", rest, Need("keys")), index_KM, valid_KM, target_K
-    )
+    key_RD = channel("merge_contextual", rest, Need("keys"))
+    goal_KM, is_target_KM = _assignment(key_RD, index_KM, valid_KM, target_K)
     group_KM = goal_KM + (target_K.cumsum(0) - target_K)[:, None]
     group_R = torch.full((len(rest),), -1, dtype=torch.long, device=rest.device)
     group_R[index_KM[valid_KM]] = group_KM[valid_KM]
@@ -103,7 +102,7 @@ def _merged(
 def _assignment(
     key_RD: Tensor, index_KM: Tensor, valid_KM: Tensor, target_K: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """[K, M] long: the target (0..T-1 of its tile) that each token goes to, and [K, M] bool: it is that target."""
+    """[K, M] long: the target (0..T-1 of its tile) each token goes to, and [K, M] bool: it is that target."""
     device, most = key_RD.device, int(target_K.max()) if len(target_K) else 0
     if not most or not index_KM.shape[1]:
         return torch.zeros_like(index_KM), torch.zeros_like(valid_KM)
@@ -135,6 +134,6 @@ def _check_budget(kept: Tokens | None, left_K: Tensor, target_K: Tensor) -> None
 
 def _too_many(targets: int, keep: int, left: int) -> BudgetError:
     return BudgetError(
-        f"merge_contextual: keep {keep} + targets {targets} of {keep + left} tokens per tile, {left} are left "
-        f"over; lower keep or targets so that both together are {keep + left} or less"
+        f"merge_contextual: keep {keep} + targets {targets} of {keep + left} tokens per tile, of which {left} "
+        f"are left over; lower keep or targets so that both together are {keep + left} or less"
     )

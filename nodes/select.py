@@ -81,7 +81,7 @@ def select_dominant(
     keep: tokens that stay, per frame or tile.
     total: tokens that stay, all tiles together, instead of `keep`: split evenly, the first tiles get the
         remainder, one each.
-    score: `cls`: how much [CLS] attends to the token; `received`: how much all tokens do (towers without [CLS]).
+    score: `cls`: how much [CLS] attends to the token; `received`: how much all do (towers without [CLS]).
     cls_token: `count`: [CLS] stays and is one of `keep`; `extra`: it stays besides; `drop`: it goes, and is
         not in the rest either.
     preset: a published setting by its token count, instead of `keep`: 192, 128, 64 for LLaVA-1.5; 640, 320,

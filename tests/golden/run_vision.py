@@ -1,4 +1,4 @@
-"""Golden cases of the vision half: compression alone, tower with compression, the two demos, LightCompress."""
+"""Golden cases of the vision half: compression, tower with compression, the two demos, LightCompress."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fed_patches(attention_BHQN: Tensor, hidden_BND: Tensor, key_BND: Tensor) -> 
 
 
 def positions(tokens: Tokens, tiles: int) -> Tensor:
-    """[tiles, n] long: token positions in their tile, 0 for [CLS], of tokens that stand for at most one patch."""
+    """[tiles, n] long: token positions in their tile, 0 for [CLS], of tokens of at most one patch."""
     patch = torch.zeros(len(tokens), dtype=torch.long)
     patch[tokens.count == 1] = tokens.member % tokens.source.per_tile + 1
     return patch.reshape(tiles, -1)
