@@ -1,6 +1,6 @@
 """The socket types: what travels along the wires."""
 
-from .llm import Answer, KVCache, LayerCache, LLMInput, LLMState, Segment
+from .llm import Answer, KVCache, LayerCache, LLMInput, LLMState, Logits, Segment
 from .media import Frames, Image, Tile, Tiles, Video
 from .prompt import Prompt, Slot
 from .report import Picture, Table
@@ -16,6 +16,7 @@ __all__ = [
     "LLMInput",
     "LLMState",
     "LayerCache",
+    "Logits",
     "Patches",
     "Picture",
     "Prompt",

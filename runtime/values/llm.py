@@ -110,6 +110,17 @@ class LLMState:
         return self.segment == int(Segment.VISUAL)
 
 
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """Scores of the next token, [n, V], after the rows `row` [n] long of the original sequence."""
+
+    values: Tensor
+    row: Tensor
+
+    def __post_init__(self) -> None:
+        _check_rows("Logits", len(self.values), self, ("row",))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """The generated text, its token ids (end token included), why it ended, and token counts and seconds."""
