@@ -1,0 +1,170 @@
+"""Visual tokens into the prompt's slots: what the language model reads.
+
+S = rows of the sequence, D = width of the language model
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from ..runtime.errors import BudgetError, PromptError, WiringError
+from ..runtime.models.handle import Model
+from ..runtime.models.language import LanguageModel
+from ..runtime.node import node
+from ..runtime.values import LLMInput, Prompt, Segment, Slot, VisualTokens
+from ..runtime.widgets import Range
+
+
+@node(lane="gpu")
+def place_tokens(
+    llm: Model[LanguageModel],
+    prompt: Prompt,
+    *visual: VisualTokens,
+    max_length: Annotated[int, Range(1)] | None = None,
+    truncate: bool = False,
+) -> LLMInput:
+    """The prompt's embeddings with the visual tokens in its slots, in order.
+
+    With as many slots as wires, each slot takes all tokens of its wire (a clip in one slot, as LLaVA does).
+    Otherwise an image slot takes the next picture of the wires, and a video slot the next whole wire.
+
+    visual: visual tokens of the language model's width; one wire may hold several pictures.
+    max_length: rows that the sequence may have; default the model's own context.
+    truncate: cut a longer sequence on the right, text included, in silence, as LLaVA's released code does.
+    """
+    model = llm.load()
+    _check(model, prompt, visual)
+    fills = iter(_fill(prompt, visual))
+    rows = [_visual(visual, next(fills)) if isinstance(p, Slot) else _text(p, model) for p in prompt.pieces]
+    if not sum(len(r.ids) for r in rows):
+        raise PromptError("place_tokens: the prompt is empty; write a question")
+    limit = max_length or model.facts.max_length
+    return _join(
+        rows, _kept_length(sum(len(r.ids) for r in rows), limit, visual, truncate), model, visual, prompt
+    )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of one piece: embeds [n, D], wire, token and ids [n] long."""
+
+    embeds: Tensor
+    wire: Tensor
+    token: Tensor
+    ids: Tensor
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Tokens of one wire that go into one slot: all of them, or those of one picture."""
+
+    wire: int
+    frame: int | None = None
+
+
+def _check(model: LanguageModel, prompt: Prompt, visual: tuple[VisualTokens, ...]) -> None:
+    for i, tokens in enumerate(visual):
+        if tokens.width != model.facts.hidden:
+            raise WiringError(
+                f"place_tokens.visual: wire {i + 1} holds tokens of width {tokens.width}, the language "
+                f"model's width is {model.facts.hidden}; project them with this checkpoint's projector first"
+            )
+    for piece in prompt.pieces:
+        if not isinstance(piece, Slot) and any(not 0 <= t < model.facts.vocab for t in piece):
+            wrong = next(t for t in piece if not 0 <= t < model.facts.vocab)
+            raise PromptError(
+                f"place_tokens.prompt: token id {wrong} is outside the model's vocabulary of "
+                f"{model.facts.vocab}; use the tokenizer of the same checkpoint"
+            )
+
+
+def _fill(prompt: Prompt, visual: tuple[VisualTokens, ...]) -> list[_Part]:
+    """What goes into each slot. Raises PromptError unless slots and visual tokens come out even."""
+    slots = prompt.slots
+    if len(slots) == len(visual):
+        return [_Part(wire) for wire in range(len(visual))]
+    parts: list[_Part] = []
+    pictures = [_Part(w, f) for w, tokens in enumerate(visual) for f in range(tokens.source.frames)]
+    for slot in slots:
+        if not pictures:
+            raise _uneven(slots, visual)
+        head = pictures[0]
+        if slot.media == "video":
+            if head.frame != 0:
+                raise _uneven(slots, visual)
+            parts.append(_Part(head.wire))
+            pictures = [p for p in pictures if p.wire != head.wire]
+        else:
+            parts.append(pictures.pop(0))
+    if pictures:
+        raise _uneven(slots, visual)
+    return parts
+
+
+def _uneven(slots: tuple[Slot, ...], visual: tuple[VisualTokens, ...]) -> PromptError:
+    images = sum(slot.media == "image" for slot in slots)
+    pictures = sum(tokens.source.frames for tokens in visual)
+    wanted = [f"{images} <image>"] * bool(images) + [f"{len(slots) - images} <video>"] * (images < len(slots))
+    return PromptError(
+        f"place_tokens: the prompt has {' and '.join(wanted) or 'no <image>'}, but {pictures} "
+        f"{'picture' if pictures == 1 else 'pictures'} on {len(visual)} "
+        f"{'wire' if len(visual) == 1 else 'wires'} came; give every picture one <image>, or every wire one "
+        "slot (render_chat: question, images, media)"
+    )
+
+
+def _text(piece: tuple[int, ...], model: LanguageModel) -> _Rows:
+    ids = torch.tensor(piece, dtype=torch.long, device=model.device)
+    none = torch.full_like(ids, -1)
+    return _Rows(model.embed(ids), none, none, ids)
+
+
+def _visual(visual: tuple[VisualTokens, ...], part: _Part) -> _Rows:
+    tokens = visual[part.wire]
+    token = torch.arange(len(tokens), device=tokens.device)
+    if part.frame is not None:
+        token = token[tokens.frame == part.frame]
+    features = tokens.features if part.frame is None else tokens.features[token]
+    return _Rows(features, torch.full_like(token, part.wire), token, torch.full_like(token, -1))
+
+
+def _kept_length(length: int, limit: int, visual: tuple[VisualTokens, ...], truncate: bool) -> int:
+    if length <= limit or truncate:
+        return min(length, limit)
+    tokens = sum(map(len, visual))
+    raise BudgetError(
+        f"place_tokens: the prompt has {length} rows ({tokens} visual tokens, {length - tokens} of text), "
+        f"the limit is {limit}; keep fewer visual tokens, use fewer frames or tiles, or set truncate: true"
+    )
+
+
+def _join(
+    rows: list[_Rows], length: int, model: LanguageModel, visual: tuple[VisualTokens, ...], prompt: Prompt
+) -> LLMInput:
+    device, dtype = model.device, model.dtype
+    wire = torch.cat([r.wire.to(device) for r in rows])[:length]
+    return LLMInput(
+        embeds=torch.cat([r.embeds.to(device, dtype) for r in rows])[:length],
+        position=torch.arange(length, device=device),
+        segment=_segments(wire),
+        wire=wire,
+        token=torch.cat([r.token.to(device) for r in rows])[:length],
+        ids=torch.cat([r.ids.to(device) for r in rows])[:length],
+        tokens=visual,
+        stop=prompt.stop,
+    )
+
+
+def _segments(wire: Tensor) -> Tensor:
+    """[S] uint8: text before the first visual row, visual, text between, text after the last."""
+    seen = wire >= 0
+    before, after = seen.cumsum(0) == 0, seen.flip(0).cumsum(0).flip(0) == 0
+    out = torch.full(wire.shape, int(Segment.TEXT_BETWEEN), dtype=torch.uint8, device=wire.device)
+    out[before] = int(Segment.TEXT_BEFORE)
+    out[after] = int(Segment.TEXT_AFTER)
+    out[seen] = int(Segment.VISUAL)
+    return out

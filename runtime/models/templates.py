@@ -1,0 +1,94 @@
+"""Chat templates as data: the strings of LLaVA's released conversation table (golden case `conversation`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """How turns become one string. `{s}`, `{q}`, `{a}`: the system text, a question, an answer.
+
+    opening: in front, when there is a system text. bare: in front, when there is none. turn: a question and
+    the start of its answer. reply: the answer of an earlier turn, and what leads to the next one. stop: what
+    ends an answer.
+    """
+
+    system: str = ""
+    opening: str = ""
+    bare: str = ""
+    turn: str
+    reply: str
+    stop: tuple[str, ...]
+
+    def render(self, questions: Sequence[str], answers: Sequence[str], system: str | None = None) -> str:
+        """The prompt up to where the last question's answer begins; `system` None: the template's own."""
+        own = self.system if system is None else system
+        parts = [self.opening.replace("{s}", own) if own else self.bare]
+        for i, question in enumerate(questions):
+            parts.append(self.turn.replace("{q}", question))
+            if i < len(answers):
+                parts.append(self.reply.replace("{a}", answers[i]))
+        return "".join(parts)
+
+
+_POLITE = (
+    "A chat between a curious {who} and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the {who}'s questions."
+)
+_USER, _HUMAN = _POLITE.replace("{who}", "user"), _POLITE.replace("{who}", "human")
+_LLAMA2 = (
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the "
+    "user provides, and assist the user with a variety of tasks using natural language."
+)
+_MPT = (
+    "A conversation between a user and an LLM-based AI assistant. "
+    "The assistant gives helpful and honest answers."
+)
+
+
+def _vicuna(system: str) -> Template:
+    return Template(
+        system=system,
+        opening="{s} ",
+        turn="USER: {q} ASSISTANT:",
+        reply=" {a}</s>",  # no space before the next "USER:", as released
+        stop=("</s>",),
+    )
+
+
+def _instruct(system: str, begin: str) -> Template:
+    return Template(
+        system=system,
+        opening="[INST] <<SYS>>\n{s}\n<</SYS>>\n\n",
+        bare="[INST] ",
+        turn="{q} [/INST]",
+        reply=" {a} </s>" + begin + "[INST] ",
+        stop=("</s>",),
+    )
+
+
+def _chatml(system: str) -> Template:
+    return Template(
+        system=system,
+        opening="<|im_start|>system\n{s}<|im_end|>",
+        turn="<|im_start|>user\n{q}<|im_end|><|im_start|>assistant\n",
+        reply="{a}<|im_end|>",
+        stop=("<|im_end|>",),
+    )
+
+
+TEMPLATES: dict[str, Template] = {
+    "vicuna_v1": _vicuna(_USER),
+    "v1": _vicuna(_USER),
+    "llava_v1": _vicuna(_HUMAN),
+    "llava_v0": Template(
+        system=_HUMAN, opening="{s}###", turn="Human: {q}###Assistant:", reply=" {a}###", stop=("###",)
+    ),
+    "llava_llama_2": _instruct(_LLAMA2, "<s>"),
+    "mistral_instruct": _instruct("", ""),
+    "chatml_direct": _chatml("Answer the questions."),
+    "mpt": _chatml(_MPT),
+    "plain": Template(turn="{q}\n", reply="{a}\n", stop=()),
+}
