@@ -1,0 +1,101 @@
+"""Open pictures and clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+
+from ..runtime.errors import LoomError, MediaError
+from ..runtime.models.identity import fingerprint
+from ..runtime.node import node
+from ..runtime.pictures import picture_size, read_picture
+from ..runtime.values import Frames, Video
+from ..runtime.video import open_source
+from ..runtime.video.choose import check_readable
+from ..runtime.video.source import Backend
+from ..runtime.widgets import Range
+
+
+def _paths(path: Path | tuple[Path, ...]) -> tuple[Path, ...]:
+    paths = path if isinstance(path, tuple) else (path,)
+    if not paths:
+        raise MediaError("load_image.path: an empty list; give at least one picture")
+    return paths
+
+
+def _files(path: Path) -> list[Path]:
+    """The files that a clip consists of."""
+    return [f for f in path.iterdir() if f.is_file()] if path.is_dir() else [path]
+
+
+def _check_picture(path: Path) -> tuple[int, int]:
+    try:
+        check_readable(path, "picture")
+        if path.is_dir():
+            raise MediaError(
+                f"{path}: a folder, wanted a picture file; a folder of frames is opened by load_video"
+            )
+        return picture_size(path)
+    except LoomError as error:
+        raise type(error)(f"load_image: {error}") from error.__cause__
+
+
+def _foresee_image(*, path: Path | tuple[Path, ...]) -> None:
+    """A bad path is refused while planning, from the header alone."""
+    for one in _paths(path):
+        _check_picture(one)
+
+
+def _foresee_video(*, path: Path, backend: Backend, fps: float | None) -> None:
+    """A missing or empty file is refused while planning."""
+    check_readable(path)
+
+
+@node(version=1, lane="io", foresee=_foresee_image)
+def load_image(*, path: Path | tuple[Path, ...]) -> Frames:
+    """One picture, or several in the order given: upright by EXIF, RGB, 8 bit.
+
+    Alpha is dropped as Pillow's `convert("RGB")` does (LLaVA's released code), 16-bit greys are scaled, an
+    animation gives its first frame. Errors: MediaError for what is missing, empty, damaged or no picture.
+
+    path: a picture file, or a list of them.
+    """
+    pictures = []
+    for one in _paths(path):
+        _check_picture(one)
+        try:
+            pictures.append(torch.from_numpy(read_picture(one)))
+        except MediaError as error:
+            raise MediaError(f"load_image: {error}") from error.__cause__
+    return Frames(tuple(pictures), torch.zeros(len(pictures), dtype=torch.float64))
+
+
+@node(version=1, lane="io", foresee=_foresee_video)
+def load_video(
+    *, path: Path, backend: Backend = "auto", fps: Annotated[float, Range(0.001)] | None = None
+) -> Video:
+    """A handle to a clip: size, length and rate, and the back end that will decode it; no frame is kept.
+
+    Errors: MediaError for what is missing, empty, damaged, or holds no video.
+
+    path: a video file, a folder of frames, an animated picture, or a .npy array (uint8 [T, H, W, 3]).
+    backend: auto is decord, and PyAV for what decord gets wrong: edit lists, MPEG-TS, cut-off files.
+    fps: rate of a folder or an array, which tell none (3 unless given).
+    """
+    try:
+        with open_source(path, backend=backend, fps=fps) as source:
+            return Video(
+                path=str(path),
+                fingerprint=fingerprint(_files(path)),
+                width=source.width,
+                height=source.height,
+                frames=len(source),
+                fps=source.fps,
+                seconds=source.seconds,
+                rotation=source.rotation,
+                backend=source.backend,
+            )
+    except MediaError as error:
+        raise MediaError(f"load_video: {error}") from error.__cause__

@@ -1,0 +1,186 @@
+"""Cut pictures into the tiles that a vision tower takes. S = tile side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Annotated, Literal
+
+from torch import Tensor
+
+from ..runtime import anyres, pixels
+from ..runtime.errors import CheckpointError, MediaError
+from ..runtime.models.chat import ChatFormat
+from ..runtime.models.handle import ImageFacts, Model
+from ..runtime.node import node
+from ..runtime.pixels import Pixels
+from ..runtime.values import Frames, Tile, Tiles
+from ..runtime.widgets import Range
+
+Side = Annotated[int, Range(1)]
+Colour = tuple[int, int, int]
+Cutter = Callable[[Pixels], Iterator[tuple[Pixels, Tile]]]
+
+
+@node(version=1)
+def preprocess(
+    chat: Model[ChatFormat], *frames: Frames, aspect: Literal["auto", "pad", "square", "anyres"] = "auto"
+) -> Tiles:
+    """The tiles that this checkpoint was trained with.
+
+    chat: its facts say the tile's size, mean, std and aspect.
+    frames: pictures or frames of a clip, in order.
+    aspect: auto is the checkpoint's own choice (frames of a clip are never cut up: square instead of anyres);
+        pad: the whole picture on a square; square: the centre; anyres: a base tile and a grid.
+    """
+    facts = image_facts("preprocess", chat)
+    chosen = aspect if aspect != "auto" else facts.aspect
+    if aspect == "auto" and chosen == "anyres" and any(_is_clip(f) for f in frames):
+        chosen = "square"  # as LLaVA-NeXT's video code does: every frame through the plain processor
+    if chosen == "pad":
+        return _tiles("preprocess", frames, facts, _padded(facts.size, pixels.mean_colour(facts.mean)))
+    if chosen == "square":
+        return _tiles("preprocess", frames, facts, _centre(facts.size))
+    return _tiles("preprocess", frames, facts, _anyres(facts.size, facts.pinpoints, (0, 0, 0)))
+
+
+@node(version=1)
+def pad_square(
+    chat: Model[ChatFormat], *frames: Frames, size: Side | None = None, background: Colour | None = None
+) -> Tiles:
+    """One tile per picture: the whole of it, centred on a square of the background (LLaVA-1.5, `pad`).
+
+    chat: its facts say the tile's size, mean and std.
+    frames: pictures or frames of a clip, in order.
+    size: S, if not the checkpoint's.
+    background: red, green, blue of 0..255, if not the checkpoint's mean.
+    """
+    facts = _resized(image_facts("pad_square", chat), size)
+    colour = pixels.mean_colour(facts.mean) if background is None else _checked(background)
+    return _tiles("pad_square", frames, facts, _padded(facts.size, colour))
+
+
+@node(version=1)
+def resize_crop(chat: Model[ChatFormat], *frames: Frames, size: Side | None = None) -> Tiles:
+    """One tile per picture: its shortest side resized to S, then the centre (CLIP's own preprocessing).
+
+    chat: its facts say the tile's size, mean and std.
+    frames: pictures or frames of a clip, in order.
+    size: S, if not the checkpoint's.
+    """
+    facts = _resized(image_facts("resize_crop", chat), size)
+    return _tiles("resize_crop", frames, facts, _centre(facts.size))
+
+
+@node(version=1)
+def tile_anyres(
+    chat: Model[ChatFormat],
+    *frames: Frames,
+    size: Side | None = None,
+    pinpoints: tuple[str, ...] | None = None,
+    background: Colour = (0, 0, 0),
+) -> Tiles:
+    """A base tile (the picture squeezed to S x S) and a grid of tiles for every picture (LLaVA-NeXT).
+
+    The grid is cut from the canvas that keeps most of the picture, which is scaled to fit and centred on it.
+
+    chat: its facts say the tile's size, mean, std and canvases.
+    frames: pictures or frames of a clip, in order.
+    size: S, if not the checkpoint's.
+    pinpoints: canvases as WIDTHxHEIGHT, e.g. [336x672, 672x336], if not the checkpoint's.
+    background: red, green, blue of 0..255 around the picture.
+    """
+    facts = _resized(image_facts("tile_anyres", chat), size)
+    canvases = facts.pinpoints if pinpoints is None else tuple(map(_canvas, pinpoints))
+    return _tiles("tile_anyres", frames, facts, _anyres(facts.size, canvases, _checked(background)))
+
+
+def image_facts(where: str, model: Model[ChatFormat]) -> ImageFacts:
+    """How the checkpoint wants its pictures; a CheckpointError when it does not say."""
+    if model.facts.image is None:
+        raise CheckpointError(
+            f"{where}.chat: {model.facts.name} does not say how pictures are prepared; "
+            "use a checkpoint that has a preprocessor_config.json"
+        )
+    return model.facts.image
+
+
+def _tiles(where: str, frames: Sequence[Frames], facts: ImageFacts, cutter: Cutter) -> Tiles:
+    """Cut every picture; pictures of all inputs are numbered through."""
+    if not frames:
+        raise MediaError(f"{where}.frames: nothing is connected; wire at least one picture or clip")
+    pictures: list[Tensor] = list(chain.from_iterable(f.pictures for f in frames))
+    cells: list[Pixels] = []
+    layout: list[Tile] = []
+    for number, picture in enumerate(pictures):
+        for cell, tile in cutter(pixels.as_array(picture)):
+            cells.append(cell)
+            layout.append(replace(tile, frame=number))
+    return Tiles(
+        pixels.normalise(cells, facts.mean, facts.std),
+        tuple(layout),
+        tuple(chain.from_iterable(f.sizes for f in frames)),
+        tuple(float(t) for f in frames for t in f.time),
+    )
+
+
+def _padded(side: int, colour: Colour) -> Cutter:
+    def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
+        square, left, top = pixels.square_canvas(picture, colour)
+        edge = float(len(square))
+        box = (-float(left), -float(top), edge - left, edge - top)
+        yield pixels.resize(square, (side, side)), Tile(frame=0, box=box)
+
+    return cutter
+
+
+def _centre(side: int) -> Cutter:
+    def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
+        cell, box = pixels.shortest_side_crop(picture, side)
+        yield cell, Tile(frame=0, box=box)
+
+    return cutter
+
+
+def _anyres(side: int, canvases: Sequence[anyres.Size], colour: Colour) -> Cutter:
+    def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
+        height, width = picture.shape[:2]
+        canvas = anyres.select_best_resolution((width, height), canvases)
+        cols, _ = anyres.grid_of(canvas, side)
+        fit = anyres.letterbox((width, height), canvas)
+        whole = (0.0, 0.0, float(width), float(height))
+        yield pixels.resize(picture, (side, side)), Tile(frame=0, box=whole, whole=True)
+        scaled = pixels.resize(picture, fit.scaled)
+        cells = pixels.cut(pixels.paste(scaled, canvas, fit.left, fit.top, colour), side)
+        across, down = width / fit.scaled[0], height / fit.scaled[1]
+        for number, cell in enumerate(cells):
+            row, col = divmod(number, cols)
+            left, top = (col * side - fit.left) * across, (row * side - fit.top) * down
+            box = (left, top, left + side * across, top + side * down)
+            yield cell, Tile(frame=0, row=row, col=col, box=box)
+
+    return cutter
+
+
+def _is_clip(frames: Frames) -> bool:
+    """Pictures have no time; frames of a clip do (a clip's single frame at 0 counts as a picture)."""
+    return bool((frames.time != 0).any())
+
+
+def _resized(facts: ImageFacts, size: int | None) -> ImageFacts:
+    return facts if size is None else replace(facts, size=size)
+
+
+def _checked(colour: Colour) -> Colour:
+    if any(not 0 <= part <= 255 for part in colour):
+        raise MediaError(f"background: {list(colour)}, wanted red, green and blue of 0..255")
+    return colour
+
+
+def _canvas(text: str) -> anyres.Size:
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found:
+        raise MediaError(f"tile_anyres.pinpoints: {text!r}, wanted WIDTHxHEIGHT such as '672x336'")
+    return int(found[1]), int(found[2])

@@ -1,0 +1,107 @@
+"""Clips that need no video decoder: folders of frames, GIF and other animated pictures, NumPy arrays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pil
+from PIL import ImageSequence, UnidentifiedImageError
+
+from ..errors import MediaError
+from ..pictures import SUFFIXES, read_picture
+from .source import FrameSource, Pixels, average_fps, bad_file
+
+ANIMATED = (".gif", ".webp", ".apng", ".png", ".tif", ".tiff")
+FOLDER_FPS = 3.0  # what MVBench's frame folders are read with, unless the graph says otherwise
+
+
+class FolderSource(FrameSource):
+    """Pictures of one folder, in natural order of their names (`2.jpg` before `10.jpg`)."""
+
+    first = 1  # upstream numbers the files 00001.jpg, 00002.jpg, ...
+
+    def __init__(self, path: Path, fps: float | None = None) -> None:
+        self.path, self.backend, self.rotation = path, f"folder, pillow {Pil.__version__}", 0
+        self._files = sorted(
+            (f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")),
+            key=lambda f: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", f.name)],
+        )
+        if not self._files:
+            raise bad_file(
+                path, "the folder holds no pictures", f"put frames ({', '.join(SUFFIXES[:4])}, ...) into it"
+            )
+        self.fps = fps or FOLDER_FPS
+        self.pts = np.arange(len(self._files)) / self.fps
+        self.height, self.width = read_picture(self._files[0]).shape[:2]
+
+    def get(self, indices: Sequence[int]) -> Pixels:
+        """RGB frames, uint8 [T, H, W, 3]; a MediaError when one has another size than the first."""
+        self.check(indices)
+        out = np.empty((len(indices), self.height, self.width, 3), np.uint8)
+        for row, i in enumerate(indices):
+            picture = read_picture(self._files[i])
+            if picture.shape != out.shape[1:]:
+                raise bad_file(
+                    self._files[i],
+                    f"is {picture.shape[1]}x{picture.shape[0]}, the first frame {self.width}x{self.height}",
+                    "frames of one clip must share one size",
+                )
+            out[row] = picture
+        return out
+
+
+class AnimationSource(FrameSource):
+    """GIF, animated WebP or PNG, TIFF of several pages; the times come from the frames' durations."""
+
+    def __init__(self, path: Path, fps: float | None = None) -> None:
+        self.path, self.backend, self.rotation = path, f"pillow {Pil.__version__}", 0
+        frames, durations = [], []
+        try:
+            with Pil.open(path) as file:
+                for frame in ImageSequence.Iterator(file):
+                    durations.append(float(frame.info.get("duration", 0) or 0) / 1000)
+                    frames.append(np.asarray(frame.convert("RGB")))
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            if not frames:
+                raise bad_file(path, f"no frame of it can be read ({error})", "fetch it again") from error
+        self._pixels = np.stack(frames)
+        durations = durations[: len(frames)]
+        if fps or not any(durations):
+            durations = [1 / (fps or FOLDER_FPS)] * len(frames)
+        self.pts = np.concatenate([[0.0], np.cumsum(durations[:-1])])
+        self.fps = len(frames) / sum(durations)
+        self.height, self.width = self._pixels.shape[1:3]
+
+    def get(self, indices: Sequence[int]) -> Pixels:
+        """RGB frames, uint8 [T, H, W, 3]; see `FrameSource.get`."""
+        self.check(indices)
+        return self._pixels[list(indices)]
+
+
+class ArraySource(FrameSource):
+    """A `.npy` file: uint8 [N, H, W, 3]. Mapped, not read as a whole."""
+
+    def __init__(self, path: Path, fps: float | None = None) -> None:
+        self.path, self.backend, self.rotation = path, f"numpy {np.__version__}", 0
+        try:
+            self._array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise bad_file(path, f"not a .npy array ({error})", "write it with numpy.save") from error
+        shape = self._array.shape
+        if self._array.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+            raise MediaError(
+                f"{path}: the array is {self._array.dtype} {list(shape)}, wanted uint8 [frames, height, "
+                "width, 3]; convert it before saving"
+            )
+        self.fps = fps or FOLDER_FPS
+        self.pts = np.arange(shape[0]) / self.fps
+        self.height, self.width = shape[1:3]
+        self.fps = average_fps(self.pts, self.fps)
+
+    def get(self, indices: Sequence[int]) -> Pixels:
+        """RGB frames, uint8 [T, H, W, 3]; see `FrameSource.get`."""
+        self.check(indices)
+        return np.asarray(self._array[list(indices)])
