@@ -134,6 +134,6 @@ def _check_budget(kept: Tokens | None, left_K: Tensor, target_K: Tensor) -> None
 
 def _too_many(targets: int, keep: int, left: int) -> BudgetError:
     return BudgetError(
-        f"merge_contextual: keep {keep} + targets {targets} of {keep + left} tokens per tile, of which {left} "
-        f"are left over; lower keep or targets so that both together are {keep + left} or less"
+        f"merge_contextual: keep {keep} + targets {targets} of {keep + left} tokens per tile, {left} of them "
+        f"left over; lower keep or targets so that both together are {keep + left} or less"
     )

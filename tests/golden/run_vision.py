@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from tokenloom.nodes.encode import encode_vision
 from tokenloom.nodes.merge import merge_contextual
+from tokenloom.nodes.models import load_projector, load_vision_tower
+from tokenloom.nodes.project import project_mlp
 from tokenloom.nodes.select import Picked, rank, select_dominant
 from tokenloom.runtime.errors import BudgetError
-from tokenloom.runtime.values import Kind, Patches, Source, Tile, Tokens
+from tokenloom.runtime.models.handle import Model
+from tokenloom.runtime.models.projector import Projector
+from tokenloom.runtime.values import Kind, Patches, Source, Tile, Tiles, Tokens
 
 from .runners import Case, runs
 
@@ -19,6 +26,13 @@ def grid_source(tiles: int, rows: int, cols: int) -> Source:
     size = (cols, rows)
     layout = tuple(Tile(frame=i, box=(0, 0, cols, rows)) for i in range(tiles))
     return Source(layout, rows, cols, (size,) * tiles, (0.0,) * tiles)
+
+
+def plain_tiles(pixels: Tensor) -> Tiles:
+    """Pixel values [K, 3, h, w] as one tile per picture."""
+    size = (pixels.shape[3], pixels.shape[2])
+    layout = tuple(Tile(frame=i, box=(0, 0, *size)) for i in range(len(pixels)))
+    return Tiles(pixels, layout, (size,) * len(pixels), (0.0,) * len(pixels))
 
 
 def fed_patches(attention_BHQN: Tensor, hidden_BND: Tensor, key_BND: Tensor) -> Patches:
@@ -102,3 +116,38 @@ def edges(case: Case) -> None:
             with pytest.raises(BudgetError, match=rf"keep {keep}\b.* {n} tokens per tile"):
                 compress(keep, targets, key)
     case.check(compress(8, 4, key), "tokens.no_zero_key")
+
+
+def check_budget(
+    case: Case, patches: Patches, projector: Model[Projector], key: str, budget: dict[str, Any]
+) -> None:
+    """One budget on an encoded batch: order of selection, tokens, and tokens after the projector."""
+    tiles = len(patches.source.tiles)
+    picked = select_dominant(patches, keep=budget["dominant"])
+    out = merge_contextual(picked.kept, picked.rest, targets=budget["contextual"])
+    case.check(by_score(patches, tiles, budget["dominant"]), f"{key}.keep_idx")
+    case.check(out.features.reshape(tiles, -1, out.width), f"{key}.tokens")
+    visual = project_mlp(projector, out)
+    case.check(visual.features.reshape(tiles, -1, visual.width), f"{key}.projected")
+
+
+@runs("visionzip", "CLIP tower + VisionZip + projector")
+def tower(case: Case) -> None:
+    vision = load_vision_tower(checkpoint=str(case.weights / "vision_tower"))
+    projector = load_projector(
+        checkpoint=str(case.weights / "mm_projector.safetensors"),
+        kind=case.facts["hyper_parameters"]["projector"],
+    )
+    tiles = plain_tiles(case.inputs["pixel_values"])
+    patches = encode_vision(vision, tiles, layer=-2, features="cls_patch")
+    shape = (len(tiles), patches.source.per_tile + 1, -1)
+    case.check(patches.features.reshape(shape), "hidden_states_m2")
+    case.check(patches.side["keys"].reshape(shape), "metric")
+    case.check(patches.side["cls_attention"].reshape(shape[:2]), case.expected["cls_attention"].sum(1)[:, 0])
+
+    plain = encode_vision(vision, tiles)  # -2 and patch are the checkpoint's choice
+    shape = (len(tiles), patches.source.per_tile, -1)
+    case.check(plain.features.reshape(shape), "full.patch_features")
+    case.check(project_mlp(projector, plain).features.reshape(shape), "full.projected")
+    for budget in case.facts["hyper_parameters"]["budgets"]:
+        check_budget(case, patches, projector, budget["key"], budget)

@@ -1,0 +1,166 @@
+"""Run the vision tower: patches with the side channels that somebody downstream asked for."""
+
+# K = tiles, P = patches of a tile, D = tower width
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from ..runtime.context import progress, wanted
+from ..runtime.errors import WiringError
+from ..runtime.foreseen import KnownTokens
+from ..runtime.models.handle import Model, TowerFacts
+from ..runtime.models.tower import (
+    CHANNELS,
+    FAMILY,
+    TowerOutput,
+    VisionTower,
+    check_need,
+    layer_number,
+    tile_grid,
+)
+from ..runtime.needs import Need
+from ..runtime.node import node
+from ..runtime.values import Patches, Source, Tiles
+from ..runtime.widgets import Range
+
+Features = Literal["auto", "patch", "cls_patch"]
+MaxTiles = Annotated[int, Range(1)]
+
+
+def _foresee(
+    vision: Model[VisionTower] | None,
+    tiles: object,
+    *,
+    layer: int | None,
+    features: Features,
+    max_tiles: int,
+    interpolate: bool,
+) -> KnownTokens | None:
+    facts = vision.facts.tower if vision is not None else None
+    if facts is None:
+        return None
+    feature = layer_number("encode_vision.layer", facts, facts.select_layer if layer is None else layer)
+    for need in _wishes(facts):
+        check_need(facts, need, feature)
+    cls_token = _keeps_cls(facts, features)
+    per_tile = None if interpolate else facts.grid**2 + cls_token
+    return KnownTokens(per_tile=per_tile, cls_token=cls_token, cls_scores=facts.has_cls, width=facts.hidden)
+
+
+def _encode_many(
+    vision: Sequence[Model[VisionTower]],
+    tiles: Sequence[Tiles],
+    *,
+    layer: int | None,
+    features: Features,
+    max_tiles: int,
+    interpolate: bool,
+) -> list[Patches]:
+    """One pass for all items with the same tower and tile size; they may have different numbers of tiles."""
+    groups: dict[tuple[str, str, str, tuple[int, ...]], list[int]] = {}
+    for i, (handle, item) in enumerate(zip(vision, tiles, strict=True)):
+        key = (handle.fingerprint, handle.device, handle.dtype, tuple(item.pixels.shape[2:]))
+        groups.setdefault(key, []).append(i)
+    out: dict[int, Patches] = {}
+    for members in groups.values():
+        tower = vision[members[0]].load()
+        cls_token = _keeps_cls(tower.facts, features)
+        at = tower.facts.select_layer if layer is None else layer
+        joined = _chunked(tower, [tiles[i].pixels for i in members], max_tiles, at, cls_token, interpolate)
+        start = 0
+        for i in members:
+            stop = start + len(tiles[i])
+            out[i] = _patches(tower, tiles[i], joined, slice(start, stop), cls_token, interpolate)
+            start = stop
+    return [out[i] for i in range(len(tiles))]
+
+
+@node(version=1, lane="gpu", provides=CHANNELS, batch=_encode_many, foresee=_foresee)
+def encode_vision(
+    vision: Model[VisionTower],
+    tiles: Tiles,
+    *,
+    layer: int | None = None,
+    features: Features = "auto",
+    max_tiles: MaxTiles = 32,
+    interpolate: bool = False,
+) -> Patches:
+    """One token per patch of every tile, tile by tile, with the side channels that are wanted downstream.
+
+    The tower stops at the last layer that anyone needs. An eager call offers `keys` and, if the tower has a
+    [CLS] token, `cls_attention`; `with demand(...)` asks for others.
+
+    vision: the tower.
+    tiles: normalised tiles of the tower's size.
+    layer: whose output is taken, numbered as hidden_states (-2: last but one); null: the checkpoint's.
+    features: `patch`: patches alone; `cls_patch`: each tile starts with its [CLS]; `auto`: the checkpoint's.
+    max_tiles: tiles that run at once; bounds memory, does not change the result.
+    interpolate: fit the position embeddings to tiles of another size.
+    """
+    [out] = _encode_many(
+        [vision],
+        [tiles],
+        layer=layer,
+        features=features,
+        max_tiles=max_tiles,
+        interpolate=interpolate,
+    )
+    return out
+
+
+def _keeps_cls(facts: TowerFacts, features: Features) -> bool:
+    if features == "cls_patch" and not facts.has_cls:
+        raise WiringError(
+            f"encode_vision.features: 'cls_patch', but {FAMILY[facts.family]} has no [CLS] token; "
+            "set features: patch"
+        )
+    return (facts.select_feature if features == "auto" else features) == "cls_patch"
+
+
+def _wishes(facts: TowerFacts) -> list[Need]:
+    """What is wanted of this node; without a planner, what is cheap."""
+    asked = wanted()
+    if asked is None:
+        return [Need("keys"), *([Need("cls_attention")] if facts.has_cls else [])]
+    return sorted(
+        (need for need in asked if need.channel in CHANNELS),
+        key=lambda need: need.key,
+    )
+
+
+def _chunked(
+    tower: VisionTower,
+    pixels: Sequence[Tensor],
+    max_tiles: int,
+    layer: int,
+    cls_token: bool,
+    interpolate: bool,
+) -> TowerOutput:
+    """All tiles of all items, `max_tiles` at a time."""
+    wishes, total = _wishes(tower.facts), sum(len(p) for p in pixels)
+    all_pixels = pixels[0] if len(pixels) == 1 else torch.cat(list(pixels))
+    parts: list[TowerOutput] = []
+    for start in range(0, total, max_tiles):
+        part = all_pixels[start : start + max_tiles]
+        parts.append(
+            tower.encode(part, layer=layer, wanted=wishes, cls_token=cls_token, interpolate=interpolate)
+        )
+        progress(start + len(part), total, "tiles")
+    if len(parts) == 1:
+        return parts[0]
+    side = {key: torch.cat([p.side[key] for p in parts]) for key in parts[0].side}
+    return TowerOutput(torch.cat([p.hidden for p in parts]), side)
+
+
+def _patches(
+    tower: VisionTower, tiles: Tiles, out: TowerOutput, own: slice, cls_token: bool, interpolate: bool
+) -> Patches:
+    rows, cols = tile_grid(tower.facts, tiles.pixels, interpolate)
+    source = Source(tiles.layout, rows, cols, tiles.sizes, tiles.seconds)
+    side = {key: value[own].flatten(0, 1) for key, value in out.side.items()}
+    return Patches.of_patches(source, out.hidden[own].flatten(0, 1), side, cls_token)

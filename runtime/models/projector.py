@@ -1,0 +1,55 @@
+"""Projectors: from the tower's width to the language model's."""
+
+from __future__ import annotations
+
+import re
+
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from .handle import ProjectorFacts
+
+KINDS = "identity, linear, mlp2x_gelu, mlp3x_gelu, ..."
+
+
+class Projector:
+    """A module from [..., D] to [..., D'], and the checkpoint's `image_newline` vector [D'], if any."""
+
+    def __init__(self, module: nn.Module, facts: ProjectorFacts, newline: Tensor | None = None) -> None:
+        self.module, self.facts, self.newline = module, facts, newline
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """[..., D'] in the projector's own dtype, on its device."""
+        weight = next(self.module.parameters(), None)
+        out: Tensor = self.module(features if weight is None else features.to(weight.device, weight.dtype))
+        return out
+
+
+def build_projector(facts: ProjectorFacts) -> nn.Module:
+    """An empty projector: `linear`, `mlp{n}x_gelu` (Linear, then n - 1 times GELU and Linear) or `identity`.
+
+    Errors: CheckpointError for another kind. Parameter names are LLaVA's: `0.weight`, `2.weight`, ...
+    """
+    if facts.kind == "identity":
+        if facts.inputs != facts.outputs:
+            raise CheckpointError(
+                f"projector 'identity' from width {facts.inputs} to {facts.outputs}; the widths must be equal"
+            )
+        return nn.Identity()
+    if facts.kind == "linear":
+        return nn.Linear(facts.inputs, facts.outputs)
+    if (match := re.fullmatch(r"mlp(\d+)x_gelu", facts.kind)) and int(match[1]) > 0:
+        layers: list[nn.Module] = [nn.Linear(facts.inputs, facts.outputs)]
+        for _ in range(int(match[1]) - 1):
+            layers += [nn.GELU(), nn.Linear(facts.outputs, facts.outputs)]
+        return nn.Sequential(*layers)
+    raise CheckpointError(f"projector {facts.kind!r} is none of {KINDS}")
+
+
+def newline_of(projector: Projector, where: str, like: Tensor) -> Tensor:
+    """`image_newline` [D'] in the dtype and on the device of `like`; a CheckpointError when there is none."""
+    if projector.newline is None:
+        raise CheckpointError(
+            f"{where}: the checkpoint has no image_newline vector; set merge: spatial or flat"
+        )
+    return projector.newline.to(like.device, like.dtype)

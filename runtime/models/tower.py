@@ -1,0 +1,174 @@
+"""A CLIP or SigLIP tower run layer by layer: SDPA everywhere, and only the attention that someone asked for.
+
+Layers are numbered as `hidden_states`: 0 the embeddings, i the output of the i-th encoder layer, negative
+ones from the end. A side channel of layer i belongs to the attention inside the encoder layer that gives i.
+"""
+
+# K = tiles, N = tokens of a tile ([CLS] included), P = its patches, D = width,
+# h = heads, d = D / h, c = queries of a chunk
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MediaError, NeedError, WiringError, did_you_mean
+from ..needs import Need
+from .handle import TowerFacts
+
+CHANNELS = ("attention", "cls_attention", "hidden", "keys", "received_attention")
+FAMILY = {"clip": "CLIP", "siglip": "SigLIP"}
+CHUNK = 1 << 24  # attention weights held at once: 64 MiB
+
+
+@dataclass(frozen=True, eq=False)
+class TowerOutput:
+    """`hidden` [K, (1+)P, D] of the feature layer; `side`: the wanted, by `Need.key`, [K, (1+)P, ...]."""
+
+    hidden: Tensor
+    side: Mapping[str, Tensor]
+
+
+class VisionTower:
+    """A native CLIPVisionModel or SiglipVisionModel in eval mode, on its device."""
+
+    def __init__(self, module: nn.Module, facts: TowerFacts) -> None:
+        self.module, self.facts = module, facts
+        # transformers 5.5 nests the model one level deeper than 5.17 and later
+        self._core: Any = getattr(module, "vision_model", module)
+        self._pre_norm: Any = getattr(self._core, "pre_layrnorm", None) or getattr(
+            self._core, "pre_layernorm", None
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(self.module.parameters()).device
+
+    @torch.no_grad()
+    def encode(
+        self,
+        pixels: Tensor,
+        *,
+        layer: int,
+        wanted: Collection[Need] = (),
+        cls_token: bool = False,
+        interpolate: bool = False,
+    ) -> TowerOutput:
+        """Hidden states of `layer` and the wanted channels (float32, but `hidden`); later layers do not run.
+
+        pixels: [K, 3, h, w] normalised. cls_token: keep the [CLS] row, if the tower has one. interpolate: fit
+        the position embeddings to another tile size. Channels: `hidden` [.., D]; `keys` [.., d], raw keys,
+        mean over heads; `cls_attention` [..], softmax row of [CLS], summed over heads; `received_attention`
+        [..], summed over queries, mean over heads; `attention` [.., N], mean over heads.
+        """
+        feature = layer_number("encode_vision.layer", self.facts, layer)
+        at = {need: self._layer_of(need, feature) for need in wanted}
+        tile_grid(self.facts, pixels, interpolate)
+        found: dict[str, Tensor] = {}
+        hidden = self._embed(pixels, interpolate)
+        features = hidden
+        for i in range(max([feature, *at.values()]) + 1):
+            if i:
+                hidden = self._step(
+                    i - 1, hidden, [n for n in at if at[n] == i and n.channel != "hidden"], found
+                )
+            features = hidden if i == feature else features
+            found |= {n.key: hidden for n in at if n.channel == "hidden" and at[n] == i}
+        first = int(self.facts.has_cls and not cls_token)
+        return TowerOutput(features[:, first:], {key: value[:, first:] for key, value in found.items()})
+
+    def _layer_of(self, need: Need, feature: int) -> int:
+        check_need(self.facts, need, feature)
+        return feature if need.layer is None else layer_number(f"need {need.key}", self.facts, need.layer)
+
+    def _embed(self, pixels: Tensor, interpolate: bool) -> Tensor:
+        embeddings = self._core.embeddings
+        pixels = pixels.to(self.device, embeddings.patch_embedding.weight.dtype)
+        hidden: Tensor = embeddings(pixels, interpolate_pos_encoding=interpolate)
+        return hidden if self._pre_norm is None else self._pre_norm(hidden)
+
+    def _step(self, number: int, hidden: Tensor, needs: list[Need], found: dict[str, Tensor]) -> Tensor:
+        """The output of encoder layer `number`; its wanted attention goes into `found`."""
+        block = self._core.encoder.layers[number]
+        if needs:
+            attention, normed = block.self_attn, block.layer_norm1(hidden)
+            key_KNhd = attention.k_proj(normed).unflatten(-1, (self.facts.heads, -1))
+            for need in needs:
+                found[need.key] = _channel(need.channel, attention, normed, key_KNhd)
+            del normed, key_KNhd
+        out: Tensor | tuple[Tensor, ...] = block(hidden, None)
+        return out if isinstance(out, Tensor) else out[0]
+
+
+def layer_number(where: str, facts: TowerFacts, layer: int) -> int:
+    """`layer` counted from 0; a WiringError when the tower has no such layer."""
+    number = layer + facts.depth + 1 if layer < 0 else layer
+    if not 0 <= number <= facts.depth:
+        raise WiringError(f"{where}: layer {layer} is outside {-facts.depth - 1}..{facts.depth}")
+    return number
+
+
+def check_need(facts: TowerFacts, need: Need, feature: int) -> None:
+    """A NeedError for a channel that such a tower cannot compute."""
+    if need.channel not in CHANNELS:
+        raise NeedError(
+            f"encode_vision: no side channel is called {need.channel!r}{did_you_mean(need.channel, CHANNELS)}"
+        )
+    if need.channel == "cls_attention" and not facts.has_cls:
+        raise NeedError(f"encode_vision: {FAMILY[facts.family]} has no [CLS] token; set score: received")
+    number = feature if need.layer is None else layer_number(f"need {need.key}", facts, need.layer)
+    if number == 0 and need.channel != "hidden":
+        raise NeedError(
+            f"encode_vision: {need.key} of layer 0, but the embeddings have no attention; wanted 1 or more"
+        )
+
+
+def tile_grid(facts: TowerFacts, pixels: Tensor, interpolate: bool = False) -> tuple[int, int]:
+    """Rows and columns of patches of tiles [K, 3, h, w]; a MediaError for a size the tower does not take."""
+    height, width = pixels.shape[2:]
+    if not interpolate and (height, width) != (facts.size, facts.size):
+        raise MediaError(
+            f"encode_vision: tiles of {width}x{height} for a tower of {facts.size}x{facts.size}; resize the "
+            "pictures, or set interpolate: true"
+        )
+    if min(height, width) < facts.patch:
+        raise MediaError(
+            f"encode_vision: tiles of {width}x{height} are smaller than a patch of {facts.patch}"
+        )
+    return height // facts.patch, width // facts.patch
+
+
+def _channel(name: str, attention: Any, normed_KND: Tensor, key_KNhd: Tensor) -> Tensor:
+    if name == "keys":
+        return key_KNhd.mean(2, dtype=torch.float32)
+    key_KhdN = key_KNhd.float().permute(0, 2, 3, 1)
+    if name == "cls_attention":
+        [row] = _weights(attention, normed_KND[:, :1], key_KhdN, 1)
+        return row[:, :, 0].sum(1)
+    tiles, heads, _, tokens = key_KhdN.shape
+    chunk = max(1, CHUNK // (tiles * heads * tokens))
+    rows = _weights(attention, normed_KND, key_KhdN, chunk)
+    if name == "attention":
+        return torch.cat([row.mean(1) for row in rows], 1)
+    received = torch.zeros(tiles, tokens, device=normed_KND.device)
+    for row in rows:
+        received += row.sum(2).mean(1)
+    return received
+
+
+def _weights(attention: Any, normed_KND: Tensor, key_KhdN: Tensor, chunk: int) -> Iterator[Tensor]:
+    """Softmax rows [K, h, c, N] in float32, `chunk` queries at a time."""
+    heads, width = key_KhdN.shape[1:3]
+    for start in range(0, normed_KND.shape[1], chunk):
+        query_Khcd = (
+            attention.q_proj(normed_KND[:, start : start + chunk])
+            .unflatten(-1, (heads, width))
+            .transpose(1, 2)
+            .float()
+        )
+        yield (query_Khcd * width**-0.5 @ key_KhdN).softmax(-1)
