@@ -45,7 +45,7 @@ class Needs:
         if any(widgets.get(name) != value for name, value in self.when.items()):
             return ()
         layers = widgets[self.layers] if isinstance(self.layers, str) else self.layers
-        if layers:
+        if layers or isinstance(self.layers, str):
             return tuple(Need(self.channel, int(layer), self.rows) for layer in layers)
         layer = widgets[self.layer] if isinstance(self.layer, str) else self.layer
         return (Need(self.channel, layer, self.rows),)

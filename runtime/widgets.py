@@ -88,7 +88,7 @@ class Widget:
             raise WiringError(f"{where}.{self.name}: {text}{hint if 'mean' in hint else ''}") from None
         if self.bounds is not None:
             for number in coerced if isinstance(coerced, tuple) else (coerced,):
-                if number not in self.bounds:
+                if isinstance(number, int | float) and number not in self.bounds:
                     raise WiringError(f"{where}.{self.name}: {number!r} is outside {self.bounds}")
         return coerced
 
@@ -101,6 +101,8 @@ class Widget:
 
 def type_text(t: Any) -> str:
     """A type as a user would write it: `int`, `list of path`, `Tokens`, `Model[VisionTower]`."""
+    if t is None:
+        return "null"
     if get_origin(t) is Annotated:
         return type_text(get_args(t)[0])
     if t is Path or (isinstance(t, type) and issubclass(t, Path)):
