@@ -38,6 +38,6 @@ class Sampling:
         if self.top_p is not None and self.top_p < 1:
             order = score.argsort(descending=True, stable=True)
             before = score[order].softmax(-1).cumsum(-1).roll(1)
-            before[0] = 0  # the likeliest token always stays
+            before[0] = -1  # the likeliest token always stays
             score = score.index_fill(0, order[before >= self.top_p], -torch.inf)
         return score

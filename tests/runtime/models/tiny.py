@@ -26,7 +26,7 @@ class Held(Model[Any]):
 
 
 def tiny_language(family: str, *, device: str = "cpu", seed: int = 0, **config: Any) -> LanguageModel:
-    """Four layers of width 32, four heads over two key-value heads; no end token unless `eos_token_id` says."""
+    """Four layers of width 32, four heads over two key-value heads; no end token unless named."""
     import transformers
 
     prefix = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}[family]

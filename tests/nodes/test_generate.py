@@ -1,0 +1,199 @@
+"""generate: greedy and sampled answers, where they end, batches, labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tokenloom.nodes.generate import generate
+from tokenloom.nodes.place import place_tokens
+from tokenloom.nodes.prefill import prefill
+from tokenloom.runtime import context
+from tokenloom.runtime.errors import BudgetError, Cancelled, CheckpointError, GraphError, PromptError
+from tokenloom.runtime.models.sampling import Sampling
+from tokenloom.runtime.values import LLMInput, Prompt
+
+from ..runtime.models.tiny import FAMILIES, Held, chat_handle, language_handle, tiny_language, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def llm() -> Held:
+    return language_handle(tiny_language("llama"))
+
+
+@pytest.fixture(scope="module")
+def chat() -> Held:
+    return chat_handle(tiny_tokenizer())
+
+
+def text(llm: Held, *ids: int, stop: tuple[str, ...] = ()) -> LLMInput:
+    return place_tokens(llm, Prompt(pieces=(ids,), stop=stop))
+
+
+PROMPT = (1, 40, 50, 60, 70)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_ids_equal_the_stock_model(family: str) -> None:
+    """The same ids as transformers' generate from the same prompt ids."""
+    check_greedy(family, "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_ids_equal_the_stock_model_on_cuda(family: str) -> None:
+    """The same on a GPU."""
+    check_greedy(family, "cuda")
+
+
+def check_greedy(family: str, device: str) -> None:
+    llm = language_handle(tiny_language(family, device=device))
+    given = torch.tensor([PROMPT], device=device)
+    want = llm.load().module.generate(
+        input_ids=given, attention_mask=torch.ones_like(given), max_new_tokens=12, do_sample=False
+    )
+    answer = generate(llm, text(llm, *PROMPT), max_new_tokens=12).answer
+    assert list(answer.ids) == want[0, len(PROMPT) :].tolist()
+    assert (answer.finish, answer.text) == ("length", "")
+    assert (answer.prompt_tokens, answer.visual_tokens) == (5, 0)
+
+
+def test_states_and_inputs_give_one_answer(llm: Held) -> None:
+    """From the prompt, from a half-way state and from a finished one, and each of them twice."""
+    given = text(llm, *PROMPT)
+    half = prefill(llm, given, until=2)
+    states = [given, half, prefill(llm, half), half, given]
+    assert len({generate(llm, s, max_new_tokens=9).answer.ids for s in states}) == 1
+
+
+def test_many_equals_one_by_one(llm: Held, chat: Held) -> None:
+    """Prompts of different lengths answered together, with and without text, greedy and sampled."""
+    inputs = [text(llm, *PROMPT), text(llm, 1, 9), text(llm, *range(10, 40))]
+    for widgets in ({}, {"temperature": 0.9, "top_p": 0.8, "seed": 3}):
+        joint = generate.many([(llm, x, chat) for x in inputs], max_new_tokens=8, **widgets)
+        alone = [generate(llm, x, chat, max_new_tokens=8, **widgets) for x in inputs]  # type: ignore[arg-type]
+        assert [g.answer.ids for g in joint] == [g.answer.ids for g in alone]
+        assert [g.text for g in joint] == [g.text for g in alone]
+
+
+def test_an_end_token_ends_the_answer(llm: Held) -> None:
+    """The end token is among the ids; others of the batch go on."""
+    ids = generate(llm, text(llm, *PROMPT), max_new_tokens=10).answer.ids
+    end = next(i for n, i in enumerate(ids) if n >= 2 and i not in ids[:n])
+    ending = language_handle(tiny_language("llama"))
+    model = ending.load()
+    model.facts = replace(model.facts, eos=(end,))
+    short, other = generate.many(
+        [(ending, text(ending, *PROMPT)), (ending, text(ending, 1, 9))], max_new_tokens=10
+    )
+    assert short.answer.ids == ids[: ids.index(end) + 1]
+    assert short.answer.finish == "stop"
+    assert other.answer.ids[:1] == generate(llm, text(llm, 1, 9), max_new_tokens=10).answer.ids[:1]
+    least = generate(ending, text(ending, *PROMPT), max_new_tokens=10, min_new_tokens=10).answer
+    assert len(least.ids) == 10
+    assert end not in least.ids[:-1]
+
+
+def test_a_stop_string_is_cut_off(llm: Held, chat: Held) -> None:
+    """Text ends before the stop string, wherever it came from; the ids show what was drawn."""
+    whole = generate(llm, text(llm, *PROMPT), chat, max_new_tokens=12)
+    tokens = [chat.load().decode([i]) for i in whole.answer.ids]
+    at = next(n for n, t in enumerate(tokens) if n >= 2 and t.strip() and t not in "".join(tokens[:n]))
+    for given, stop in ((text(llm, *PROMPT), (tokens[at],)), (text(llm, *PROMPT, stop=(tokens[at],)), ())):
+        cut = generate(llm, given, chat, max_new_tokens=12, stop=stop)
+        assert cut.text == "".join(tokens[:at]).strip()
+        assert cut.answer.finish == "stop"
+        assert cut.answer.ids == whole.answer.ids[: at + 1]
+
+
+def test_a_stop_string_that_is_one_token(llm: Held) -> None:
+    """Special tokens are left out of the text, and still end it when they are a stop string."""
+    tokenizer = tiny_tokenizer()
+    ids = generate(llm, text(llm, *PROMPT), max_new_tokens=6).answer.ids
+    word = tokenizer.convert_ids_to_tokens(ids[0])
+    tokenizer.add_special_tokens({"additional_special_tokens": [word]})
+    got = generate(llm, text(llm, *PROMPT, stop=(word,)), chat_handle(tokenizer), max_new_tokens=6)
+    assert got.answer.ids == ids[:1]
+    assert (got.text, got.answer.finish) == ("", "stop")
+
+
+def test_equal_seeds_give_equal_answers(llm: Held) -> None:
+    """Sampling is decided by its seed, and a different seed draws differently."""
+    given = text(llm, *PROMPT)
+    one, same, other = (
+        generate(llm, given, max_new_tokens=16, temperature=1.5, seed=seed).answer.ids for seed in (1, 1, 2)
+    )
+    assert one == same != other
+
+
+def test_sampling_cuts() -> None:
+    """top_k 1 and a tiny top_p are greedy; top_k and top_p never draw outside their set."""
+    logits = torch.tensor([0.0, 3.0, 2.0, -1.0])
+    for sampling in (Sampling(temperature=2, top_k=1), Sampling(temperature=2, top_p=0.0)):
+        assert sampling.pick(logits, sampling.generator()) == 1
+    sampling = Sampling(temperature=5, top_k=2)
+    source = sampling.generator()
+    assert {sampling.pick(logits, source) for _ in range(60)} == {1, 2}
+    sampling = Sampling(temperature=1, top_p=0.9)  # chances .035, .705, .259, .013
+    source = sampling.generator()
+    assert {sampling.pick(logits, source) for _ in range(60)} == {1, 2}
+
+
+def test_random_weights_are_labelled(llm: Held) -> None:
+    """An answer of an untrained model says so."""
+    tiny = language_handle(llm.load(), random_weights=True)
+    got = generate(tiny, text(tiny, 1), max_new_tokens=1).answer
+    assert got.note == "random weights: this text means nothing"
+    assert generate(llm, text(llm, 1), max_new_tokens=1).answer.note == ""
+
+
+def test_the_answer_ends_where_the_context_ends() -> None:
+    """No position beyond the model's is ever used."""
+    llm = language_handle(tiny_language("llama", max_position_embeddings=8))
+    answer = generate(llm, text(llm, *PROMPT), max_new_tokens=50).answer
+    assert (len(answer.ids), answer.finish) == (3, "length")
+    with pytest.raises(BudgetError) as e:
+        generate(llm, text(llm, *range(8)))
+    assert str(e.value) == (
+        "generate: the prompt fills 8 of the model's 8 positions, no room is left for an answer; keep fewer "
+        "visual tokens or shorten the text"
+    )
+
+
+def test_progress_shows_the_text_and_cancel_stops_it(llm: Held, chat: Held) -> None:
+    """After every token the text so far is reported; a cancelled run stops between two of them."""
+    seen: list[str] = []
+    state = prefill(llm, text(llm, *PROMPT))
+    with context.use(context.Context(progress=lambda done, total, text: seen.append(text))):
+        whole = generate(llm, state, chat, max_new_tokens=5)
+    assert len(seen) == 4
+    assert all(whole.text.startswith(part.strip()) for part in seen)
+    with (
+        context.use(context.Context(cancelled=lambda: len(seen) > 6, progress=lambda *a: seen.append(""))),
+        pytest.raises(Cancelled),
+    ):
+        generate(llm, state, max_new_tokens=50)
+    assert len(seen) == 7
+
+
+def test_stop_strings_need_a_tokenizer(llm: Held) -> None:
+    """Without chat a stop string could never be seen."""
+    with pytest.raises(PromptError) as e:
+        generate(llm, text(llm, 1), stop=("###",))
+    assert str(e.value) == "generate.stop: stop strings need a tokenizer; connect chat"
+    with pytest.raises(CheckpointError, match="the checkpoint has no tokenizer files"):
+        generate(llm, text(llm, 1), chat_handle(None))
+
+
+def test_the_last_row_must_be_there(llm: Held) -> None:
+    """A state that lost its last text row cannot be answered from."""
+    state = prefill(llm, text(llm, *PROMPT), until=2)
+    thin = replace(state, hidden=state.hidden[:3], position=state.position[:3], row=state.row[:3])
+    with pytest.raises(GraphError) as e:
+        generate(llm, thin)
+    assert str(e.value) == (
+        "generate.state: the prompt's last row was dropped, and the answer would begin after it; keep "
+        "the text rows when pruning"
+    )
