@@ -1,7 +1,12 @@
 """The built-in nodes: one file per stage. Importing this registers them all."""
 
+from .generate import generate as generate
 from .media import load_image as load_image
 from .media import load_video as load_video
+from .place import place_tokens as place_tokens
+from .prefill import prefill as prefill
+from .prefill import read_logits as read_logits
+from .prompt import render_chat as render_chat
 from .sample import sample_frames as sample_frames
 from .tile import pad_square as pad_square
 from .tile import preprocess as preprocess
