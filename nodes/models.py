@@ -1,0 +1,109 @@
+"""Where graphs get their models: handles now, weights when a node first uses one."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from ..runtime.models.chat import ChatFormat
+from ..runtime.models.describe import describe_model, describe_projector, describe_tower
+from ..runtime.models.handle import Model
+from ..runtime.models.language import LanguageModel
+from ..runtime.models.projector import Projector
+from ..runtime.models.tower import VisionTower
+from ..runtime.node import node
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Loaded(NamedTuple):
+    """The parts of a checkpoint, as handles."""
+
+    vision: Model[VisionTower]
+    projector: Model[Projector]
+    llm: Model[LanguageModel]
+    chat: Model[ChatFormat]
+
+
+def _load_model(
+    *, checkpoint: str, revision: str | None = None, dtype: Dtype = "auto", device: str = "auto"
+) -> Loaded:
+    return Loaded(*describe_model(checkpoint, revision, dtype, device))
+
+
+@node(version=1, lane="io", foresee=_load_model)
+def load_model(
+    *, checkpoint: str, revision: str | None = None, dtype: Dtype = "auto", device: str = "auto"
+) -> Loaded:
+    """Tower, projector, language model and chat format of a LLaVA-1.5 or LLaVA-NeXT checkpoint.
+
+    checkpoint: a folder, the name of a bundled checkpoint, or a hub id.
+    revision: branch, tag or commit of a hub id.
+    dtype: of the weights; auto is float32 on the CPU, bfloat16 or float16 on a GPU.
+    device: auto, cpu, cuda, cuda:1, mps.
+    """
+    return _load_model(checkpoint=checkpoint, revision=revision, dtype=dtype, device=device)
+
+
+def _load_vision_tower(
+    *,
+    checkpoint: str,
+    revision: str | None = None,
+    dtype: Dtype = "auto",
+    device: str = "auto",
+    select_layer: int = -2,
+    select_feature: Literal["patch", "cls_patch"] = "patch",
+) -> Model[VisionTower]:
+    return describe_tower(checkpoint, revision, dtype, device, select_layer, select_feature)
+
+
+@node(version=1, lane="io", foresee=_load_vision_tower)
+def load_vision_tower(
+    *,
+    checkpoint: str,
+    revision: str | None = None,
+    dtype: Dtype = "auto",
+    device: str = "auto",
+    select_layer: int = -2,
+    select_feature: Literal["patch", "cls_patch"] = "patch",
+) -> Model[VisionTower]:
+    """A CLIP or SigLIP vision tower on its own.
+
+    checkpoint: a folder, the name of a bundled checkpoint, or a hub id.
+    revision: branch, tag or commit of a hub id.
+    dtype: of the weights; auto is float32 on the CPU, bfloat16 or float16 on a GPU.
+    device: auto, cpu, cuda, cuda:1, mps.
+    select_layer: the layer whose output is taken; -2 is the second to last.
+    select_feature: patch leaves [CLS] out, cls_patch keeps it.
+    """
+    return describe_tower(checkpoint, revision, dtype, device, select_layer, select_feature)
+
+
+def _load_projector(
+    *,
+    checkpoint: str,
+    revision: str | None = None,
+    dtype: Dtype = "auto",
+    device: str = "auto",
+    kind: str | None = None,
+) -> Model[Projector]:
+    return describe_projector(checkpoint, revision, dtype, device, kind)
+
+
+@node(version=1, lane="io", foresee=_load_projector)
+def load_projector(
+    *,
+    checkpoint: str,
+    revision: str | None = None,
+    dtype: Dtype = "auto",
+    device: str = "auto",
+    kind: str | None = None,
+) -> Model[Projector]:
+    """A projector on its own, from `model.mm_projector.*` and the like.
+
+    checkpoint: a safetensors file, or a folder or hub id with a projector among its tensors.
+    revision: branch, tag or commit of a hub id.
+    dtype: of the weights; auto is float32 on the CPU, bfloat16 or float16 on a GPU.
+    device: auto, cpu, cuda, cuda:1, mps.
+    kind: linear, identity, mlp2x_gelu, ...; guessed from the tensors when not given.
+    """
+    return describe_projector(checkpoint, revision, dtype, device, kind)

@@ -1,0 +1,247 @@
+"""A checkpoint looked at without reading weights: its parts, checked against their configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import CheckpointError
+from .configs import Files, Json, language_config, read_json, tower_config
+from .facts import (
+    chat_facts,
+    feature_choice,
+    image_facts,
+    language_facts,
+    plain_image_facts,
+    tower_facts,
+)
+from .handle import ImageFacts, ModelFacts, ProjectorFacts
+from .headers import Stored, has_weights, stored_in
+from .hub import tower_folder
+from .names import ROUTES, TOWER_ROUTES, Part, route
+from .strict import compare, fold, language_shapes, linears, projector_shapes, refuse, tower_shapes
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a checkpoint: its family, configuration, and where each of its tensors lies."""
+
+    family: str
+    config: Json
+    tensors: Mapping[str, Stored]
+    tied: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a folder holds. `tower_from` is the tower's own folder when it lies apart."""
+
+    folder: Path
+    tower_from: Path | None
+    facts: ModelFacts
+    tower: Section | None = None
+    projector: Section | None = None
+    language: Section | None = None
+
+    @property
+    def tokenizer_files(self) -> list[Path]:
+        """The tokenizer's files that are there."""
+        return [self.folder / name for name in TOKENIZER_FILES if (self.folder / name).is_file()]
+
+
+def open_checkpoint(folder: Path, shown: str) -> Checkpoint:
+    """Everything about a LLaVA checkpoint that its JSON files and headers say.
+
+    shown: what the user called it. Errors: CheckpointError for unknown layouts and families, and one that
+    lists every missing, unknown or misshapen tensor.
+    """
+    files = Files.read(folder, shown)
+    _refuse_adapters(folder, shown)
+    files.layout  # noqa: B018  (refuses what is no LLaVA before looking for weights)
+    parts, problems = _split(stored_in(folder, shown))
+    apart, tower = _tower(files, parts["tower"], problems)
+    family, config = language_config(files)
+    language = _language(family, config, parts["language"], problems)
+    tower_part = tower_facts(
+        tower.family,
+        tower.config,
+        *feature_choice(files, tower.family == "clip"),
+        str(folder / "config.json"),
+    )
+    kind = _projector_kind(files)
+    found = parts["projector"] | parts["newline"]
+    projector = _projector(kind, tower_part.hidden, config["hidden_size"], found, problems, files)
+    refuse(shown, problems)
+    preprocessor = read_json(apart / "preprocessor_config.json") if apart else {}
+    preprocessor = preprocessor or files.preprocessor
+    facts = ModelFacts(
+        name=shown,
+        tower=tower_part,
+        projector=ProjectorFacts(
+            kind=kind,
+            inputs=tower_part.hidden,
+            outputs=config["hidden_size"],
+            newline="image_newline" in projector.tensors,
+        ),
+        language=language_facts(family, config, files),
+        chat=chat_facts(family, files, shown),
+        image=image_facts(files, tower_part, preprocessor),
+    )
+    return Checkpoint(folder, apart, facts, tower, projector, language)
+
+
+def open_tower(folder: Path, shown: str, select_layer: int, select_feature: str) -> Checkpoint:
+    """A plain CLIP or SigLIP folder."""
+    where = str(folder / "config.json")
+    raw = Files.read(folder, shown).config
+    tower = _tower_section(folder, raw, where, shown)
+    facts = tower_facts(tower.family, tower.config, select_layer, select_feature, where)
+    preprocessor = read_json(folder / "preprocessor_config.json")
+    image = ImageFacts(**plain_image_facts(facts, preprocessor, where), aspect="square")
+    return Checkpoint(folder, None, ModelFacts(name=shown, tower=facts, image=image), tower=tower)
+
+
+def open_projector(folder: Path, stored: Mapping[str, Stored], shown: str, kind: str | None) -> Checkpoint:
+    """The projector among these tensors; its kind is guessed from their names unless given."""
+    found: dict[str, Stored] = {}
+    for name, tensor in stored.items():
+        routed = route(name)
+        if routed and routed[0] in ("projector", "newline"):
+            found[routed[1]] = tensor
+    weights = sorted(
+        (n for n in found if n.endswith("weight")), key=lambda n: int(n.split(".")[0]) if "." in n else 0
+    )
+    if not weights and kind != "identity":
+        raise CheckpointError(
+            f"{shown}: no projector there; wanted tensors called model.mm_projector.*, mm_projector.* or "
+            f"multi_modal_projector.*"
+        )
+    guessed = "linear" if weights == ["weight"] else f"mlp{len(weights)}x_gelu"
+    kind = kind or guessed
+    linears(kind)
+    first, last = (found[weights[0]].shape, found[weights[-1]].shape) if weights else ((0, 0), (0, 0))
+    if len(first) != 2 or len(last) != 2:
+        raise CheckpointError(
+            f"{shown}: projector weights have shapes {list(first)} and {list(last)}, wanted 2 axes"
+        )
+    facts = ProjectorFacts(kind=kind, inputs=first[1], outputs=last[0], newline="image_newline" in found)
+    problems = compare("projector", _with_newline(kind, first[1], last[0], found), found)
+    refuse(shown, problems)
+    return Checkpoint(
+        folder, None, ModelFacts(name=shown, projector=facts), projector=Section(kind, {}, found)
+    )
+
+
+def _split(stored: Mapping[str, Stored]) -> tuple[dict[Part, dict[str, Stored]], list[str]]:
+    """Tensors by part and canonical name; and sentences about unknown and doubled ones."""
+    parts: dict[Part, dict[str, Stored]] = {
+        "tower": {}, "projector": {}, "newline": {}, "language": {}, "ignored": {}
+    }  # fmt: skip
+    unknown: dict[str, tuple[int, ...] | str] = {}
+    problems: list[str] = []
+    for name, tensor in stored.items():
+        routed = route(name, ROUTES)
+        if routed is None:
+            unknown[name] = tensor.shape
+            continue
+        part, canonical = routed
+        if part != "ignored" and canonical in parts[part]:
+            problems.append(f"two tensors for the same place: {parts[part][canonical].name} and {name}")
+        parts[part][canonical] = tensor
+    if unknown:
+        noun = "tensor" if len(unknown) == 1 else "tensors"
+        problems.append(f"{len(unknown)} {noun} of no known part: {fold(unknown)}")
+    return parts, problems
+
+
+def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> tuple[Path | None, Section]:
+    """The tower's folder when it lies apart, and the tower; weights inside the checkpoint win."""
+    if files.layout == "hf":
+        where = f"{files.folder / 'config.json'}, vision_config"
+        family, config = tower_config(files.config.get("vision_config") or {}, where)
+        problems += compare("vision tower", tower_shapes(family, config), inside)
+        return None, Section(family, config, inside)
+    named = files.config.get("mm_vision_tower") or files.config.get("vision_tower") or ""
+    if not isinstance(named, str) or not named:
+        raise CheckpointError(f"{files.folder / 'config.json'}: mm_vision_tower is {named!r}, wanted a name")
+    apart = tower_folder(files.folder, named, weights=not inside)
+    raw, where = Files.read(apart, named).config, str(apart / "config.json")
+    if not inside:
+        return apart, _tower_section(apart, raw, where, named)
+    family, config = tower_config(raw, where)
+    problems += compare("vision tower", tower_shapes(family, config), inside)
+    return apart, Section(family, config, inside)
+
+
+def _tower_section(folder: Path, raw: Json, where: str, shown: str) -> Section:
+    """A tower from a folder of its own, strictly checked."""
+    family, config = tower_config(raw, where)
+    found: dict[str, Stored] = {}
+    for name, tensor in stored_in(folder, shown).items():
+        routed = route(name, TOWER_ROUTES)
+        if routed and routed[0] == "tower":
+            found[routed[1]] = tensor
+    refuse(str(folder), compare("vision tower", tower_shapes(family, config), found))
+    return Section(family, config, found)
+
+
+def _language(family: str, config: Json, found: dict[str, Stored], problems: list[str]) -> Section:
+    wanted = language_shapes(family, config)
+    tied: dict[str, str] = {}
+    if config["tie_word_embeddings"]:  # one tensor; files may or may not repeat it
+        tied = {"lm_head.weight": "model.embed_tokens.weight"}
+        wanted = {name: shape for name, shape in wanted.items() if name not in tied}
+        found = {name: tensor for name, tensor in found.items() if name not in tied}
+    problems += compare("language model", wanted, found)
+    return Section(family, config, found, tied)
+
+
+def _projector(
+    kind: str, inputs: int, outputs: int, found: dict[str, Stored], problems: list[str], files: Files
+) -> Section:
+    if kind == "identity" and inputs != outputs:
+        raise CheckpointError(
+            f"{files.folder / 'config.json'}: an identity projector between a tower {inputs} wide and "
+            f"a language model {outputs} wide"
+        )
+    wanted = _with_newline(kind, inputs, outputs, found)
+    if files.layout == "hf" and files.config["model_type"] == "llava_next":
+        wanted["image_newline"] = (outputs,)
+    problems += compare("projector", wanted, found)
+    return Section(kind, {}, found)
+
+
+def _with_newline(
+    kind: str, inputs: int, outputs: int, found: Mapping[str, Stored]
+) -> dict[str, tuple[int, ...]]:
+    newline = {"image_newline": (outputs,)} if "image_newline" in found else {}
+    return {**projector_shapes(kind, inputs, outputs), **newline}
+
+
+def _projector_kind(files: Files) -> str:
+    if files.layout == "original":
+        kind = str(files.config.get("mm_projector_type") or "linear")
+        try:
+            linears(kind)
+        except CheckpointError as error:
+            raise CheckpointError(f"{files.folder / 'config.json'}: {error}") from None
+        return kind
+    act = files.config.get("projector_hidden_act", "gelu")
+    if act != "gelu":
+        raise CheckpointError(
+            f"{files.folder / 'config.json'}: projector_hidden_act {act!r} is not supported; supported: gelu"
+        )
+    return "mlp2x_gelu"
+
+
+def _refuse_adapters(folder: Path, shown: str) -> None:
+    if (folder / "adapter_config.json").is_file() and not has_weights(folder):
+        raise CheckpointError(
+            f"{shown}: a LoRA adapter, not a whole model; merge it into its base model first"
+        )

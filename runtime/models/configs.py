@@ -1,0 +1,181 @@
+"""Read the JSON files of a checkpoint: which layout, which families, and complete configurations.
+
+Hub files leave out what equals the class default, so the defaults are written here, where they do not change
+with the installed transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import CheckpointError, did_you_mean
+
+Json = dict[str, Any]
+Layout = Literal["original", "hf"]
+
+DEFAULTS: dict[str, Json] = {
+    "clip": {
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "num_channels": 3, "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    },
+    "siglip": {
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "num_channels": 3, "image_size": 224, "patch_size": 16, "hidden_act": "gelu_pytorch_tanh",
+        "layer_norm_eps": 1e-6,
+    },
+    "llama": {
+        "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "hidden_act": "silu", "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0, "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False,
+        "bos_token_id": 1, "eos_token_id": 2,
+    },
+    "mistral": {
+        "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_act": "silu",
+        "max_position_embeddings": 131072, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "sliding_window": 4096,
+        "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2,
+    },
+    "qwen2": {
+        "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_act": "silu",
+        "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "sliding_window": 4096,
+        "use_sliding_window": False, "max_window_layers": 28, "tie_word_embeddings": False,
+    },
+}  # fmt: skip
+
+# Fields that the native classes read beyond those with defaults above.
+CARRIED = {
+    "tower": (),
+    "language": (
+        "num_key_value_heads", "head_dim", "rope_theta", "rope_scaling", "rope_parameters", "sliding_window",
+        "layer_types", "pad_token_id", "bos_token_id", "eos_token_id",
+    ),
+}  # fmt: skip
+
+NULLABLE = ("sliding_window",)  # null means something else than absent
+
+LANGUAGE_FAMILIES = {  # model_type, or a word of `architectures` for original checkpoints called "llava"
+    "llama": "llama", "llava_llama": "llama", "llavallamaforcausallm": "llama",
+    "mistral": "mistral", "llava_mistral": "mistral", "llavamistralforcausallm": "mistral",
+    "qwen2": "qwen2", "llava_qwen": "qwen2", "llavaqwenforcausallm": "qwen2",
+}  # fmt: skip
+TOWER_FAMILIES = {
+    "clip": "clip", "clip_vision_model": "clip", "siglip": "siglip", "siglip_vision_model": "siglip",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Files:
+    """The JSON files of one checkpoint folder; those it lacks are empty."""
+
+    folder: Path
+    config: Json
+    preprocessor: Json
+    tokenizer: Json
+    generation: Json
+    extra: Json  # tokenloom.json: what only we know, e.g. that the weights are random
+
+    @classmethod
+    def read(cls, folder: Path, shown: str) -> Files:
+        """Read the folder; CheckpointError without a config.json or with one that is not a JSON mapping."""
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{shown}: no config.json there; wanted the folder of a checkpoint")
+        names = ("config", "preprocessor_config", "tokenizer_config", "generation_config", "tokenloom")
+        return cls(folder, *(read_json(folder / f"{name}.json") for name in names))
+
+    @property
+    def layout(self) -> Layout:
+        """`original` (liuhaotian) or `hf` (llava-hf); both call themselves `llava`."""
+        if "mm_vision_tower" in self.config or "mm_projector_type" in self.config:
+            return "original"
+        if "text_config" in self.config and self.config.get("model_type") in ("llava", "llava_next"):
+            return "hf"
+        kind = self.config.get("model_type")
+        raise CheckpointError(
+            f"{self.folder / 'config.json'}: model_type {kind!r} is neither an original LLaVA (no "
+            f"mm_vision_tower) nor llava-hf's llava or llava_next (no text_config)"
+        )
+
+
+def read_json(file: Path) -> Json:
+    """The mapping in a JSON file; {} when the file is not there."""
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not readable as JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{file}: holds a {type(value).__name__}, wanted a mapping")
+    return value
+
+
+def language_config(files: Files) -> tuple[str, Json]:
+    """Family and complete configuration of the language model."""
+    where = str(files.folder / "config.json")
+    if files.layout == "original":
+        raw, kinds = files.config, [files.config.get("model_type"), *files.config.get("architectures", [])]
+    else:
+        raw = files.config["text_config"]
+        kinds = [raw.get("model_type", "llama")]
+        where += ", text_config"
+    names = [str(kind).lower() for kind in kinds]
+    family = next((LANGUAGE_FAMILIES[name] for name in names if name in LANGUAGE_FAMILIES), None)
+    if family is None and names == ["llava"]:
+        family = "llama"  # released 1.5 configurations without `architectures`
+    if family is None:
+        raise CheckpointError(
+            f"{where}: language model {', '.join(map(str, kinds))} is not known"
+            f"{did_you_mean(names[0], ['llama', 'mistral', 'qwen2'])}"
+        )
+    config = _complete(family, "language", raw, where)
+    if "vocab_size" not in raw and files.layout == "hf" and "vocab_size" in files.config:
+        config["vocab_size"] = files.config["vocab_size"]
+    if files.config.get("tie_word_embeddings"):
+        config["tie_word_embeddings"] = True
+    config.setdefault("num_key_value_heads", config["num_attention_heads"])
+    config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    _check_sizes(config, where, ("vocab_size", "num_key_value_heads", "head_dim", "max_position_embeddings"))
+    return family, config
+
+
+def tower_config(raw: Json, where: str) -> tuple[str, Json]:
+    """Family and complete configuration of a vision tower, from its own or a whole CLIP's configuration."""
+    if isinstance(raw.get("vision_config"), dict):
+        raw = {"model_type": raw.get("model_type", "clip"), **raw["vision_config"]}
+    kind = str(raw.get("model_type", "clip_vision_model"))
+    if kind not in TOWER_FAMILIES:
+        raise CheckpointError(f"{where}: vision tower {kind!r} is not known; known: CLIP, SigLIP")
+    config = _complete(TOWER_FAMILIES[kind], "tower", raw, where)
+    _check_sizes(config, where, ("image_size", "patch_size", "num_channels"))
+    return TOWER_FAMILIES[kind], config
+
+
+def _complete(family: str, part: str, raw: Json, where: str) -> Json:
+    known = {*DEFAULTS[family], *CARRIED[part]}
+    given = {key: raw[key] for key in known if key in raw and (raw[key] is not None or key in NULLABLE)}
+    if given.get("rope_parameters") or given.get("rope_scaling"):
+        rope = given.get("rope_parameters") or given["rope_scaling"]
+        if not isinstance(rope, dict):
+            raise CheckpointError(f"{where}: rope settings are {rope!r}, wanted a mapping")
+    config = {**DEFAULTS[family], **given}
+    if "rope_parameters" in given:  # the 5.x form holds theta itself
+        config.pop("rope_theta", None)
+        config.pop("rope_scaling", None)
+    _check_sizes(
+        config, where, ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    )
+    return config
+
+
+def _check_sizes(config: Json, where: str, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        value = config[key]
+        if type(value) is not int or value < 1:
+            raise CheckpointError(f"{where}: {key} is {value!r}, wanted a positive whole number")

@@ -1,0 +1,130 @@
+"""Handles of a checkpoint's parts: fingerprints and facts from headers and JSON, never weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import CheckpointError
+from .checkpoint import Checkpoint, Section, open_checkpoint, open_projector, open_tower
+from .device import pick_device, pick_dtype
+from .handle import Model
+from .headers import read_header, stored_in
+from .hub import resolve
+from .identity import fingerprint
+
+
+class Handles(NamedTuple):
+    """The four parts of a LLaVA checkpoint, as handles."""
+
+    vision: Model[Any]
+    projector: Model[Any]
+    llm: Model[Any]
+    chat: Model[Any]
+
+
+def describe_model(
+    checkpoint: str, revision: str | None = None, dtype: str = "auto", device: str = "auto"
+) -> Handles:
+    """Handles of the tower, projector, language model and chat format of a checkpoint.
+
+    Errors: CheckpointError for whatever is wrong with its files, WiringError for an impossible device.
+    """
+    from .chat import ChatFormat
+    from .language import LanguageModel
+    from .projector import Projector
+    from .tower import VisionTower
+
+    device = pick_device(device, "load_model.device")
+    dtype = pick_dtype(dtype, device, "load_model.dtype")
+    found = open_checkpoint(resolve(checkpoint, revision), checkpoint)
+
+    def handle(kind: type[Any], part: str) -> Model[Any]:
+        return _handle(kind, f"llava {part}", found, part, dtype, device)
+
+    return Handles(
+        handle(VisionTower, "tower"),
+        handle(Projector, "projector"),
+        handle(LanguageModel, "language"),
+        handle(ChatFormat, "chat"),
+    )
+
+
+def describe_tower(
+    checkpoint: str,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    select_layer: int = -2,
+    select_feature: str = "patch",
+) -> Model[Any]:
+    """A handle of a plain CLIP or SigLIP tower."""
+    from .tower import VisionTower
+
+    device = pick_device(device, "load_vision_tower.device")
+    dtype = pick_dtype(dtype, device, "load_vision_tower.dtype")
+    found = open_tower(resolve(checkpoint, revision), checkpoint, select_layer, select_feature)
+    return _handle(VisionTower, "plain tower", found, "tower", dtype, device)
+
+
+def describe_projector(
+    checkpoint: str,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    kind: str | None = None,
+) -> Model[Any]:
+    """A handle of a projector, from a safetensors file or a folder with one among other tensors."""
+    from .projector import Projector
+
+    device = pick_device(device, "load_projector.device")
+    dtype = pick_dtype(dtype, device, "load_projector.dtype")
+    file = Path(checkpoint).expanduser()
+    if file.is_file():
+        folder, name = file.resolve().parent, file.name
+    else:
+        folder, name = resolve(checkpoint, revision), ""
+    found = open_projector_at(folder, name, checkpoint, kind)
+    handle = _handle(Projector, "plain projector", found, "projector", dtype, device)
+    return replace(handle, options={"file": name}) if name else handle
+
+
+def open_projector_at(folder: Path, file: str, shown: str, kind: str | None) -> Checkpoint:
+    """The projector in one file of a folder, or in the folder's weights."""
+    if file and not file.endswith(".safetensors"):
+        raise CheckpointError(
+            f"{shown}: not a .safetensors file; write one with\n  tokenloom convert SRC DST"
+        )
+    stored = read_header(folder / file) if file else stored_in(folder, shown)
+    return open_projector(folder, stored, shown, kind)
+
+
+def _handle(
+    kind: type[Any], loader: str, found: Checkpoint, part: str, dtype: str, device: str
+) -> Model[Any]:
+    return Model(
+        kind=kind,
+        loader=loader,
+        folder=str(found.folder),
+        fingerprint=part_print(found, part),
+        dtype=dtype,
+        device=device,
+        facts=found.facts,
+    )
+
+
+def part_print(checkpoint: Checkpoint, part: str) -> str:
+    """Fingerprint of one part: its files, configuration, and every fact that travels with the handle."""
+    facts = asdict(replace(checkpoint.facts, name=""))
+    if part == "chat":
+        return fingerprint(checkpoint.tokenizer_files, part, facts)
+    section: Section = getattr(checkpoint, part)
+    config = json.loads(json.dumps(section.config))
+    return fingerprint(_files(section), part, section.family, config, facts)
+
+
+def _files(section: Section) -> Iterable[Path]:
+    return {tensor.file for tensor in section.tensors.values()}

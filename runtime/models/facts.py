@@ -1,0 +1,199 @@
+"""From the JSON files of a checkpoint to the facts that travel on every handle."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any, cast
+
+from ..errors import CheckpointError
+from .configs import Files, Json
+from .handle import ChatFacts, ImageFacts, LanguageFacts, TowerFacts
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5)
+MERGES = ("flat", "spatial", "spatial_unpad")
+
+# The word in a checkpoint's name that decides its template, as in LLaVA's run_llava.py; all else is vicuna_v1
+# as in its benchmark scripts (run_llava.py itself takes llava_v1).
+TEMPLATE_WORDS = (
+    ("llama-2", "llava_llama_2"),
+    ("mistral", "mistral_instruct"),
+    ("34b", "chatml_direct"),
+    ("mpt", "mpt"),
+)
+
+
+def tower_facts(family: str, config: Json, select_layer: int, select_feature: str, where: str) -> TowerFacts:
+    """Shape and feature choice of a tower."""
+    has_cls = family == "clip"
+    if select_feature not in ("patch", "cls_patch"):
+        raise CheckpointError(f"{where}: select_feature is {select_feature!r}, wanted 'patch' or 'cls_patch'")
+    depth = config["num_hidden_layers"]
+    if not -depth - 1 <= select_layer <= depth:
+        raise CheckpointError(f"{where}: select_layer {select_layer} of a tower with {depth} layers")
+    return TowerFacts(
+        family="clip" if has_cls else "siglip",
+        hidden=config["hidden_size"],
+        depth=depth,
+        heads=config["num_attention_heads"],
+        patch=config["patch_size"],
+        size=config["image_size"],
+        has_cls=has_cls,
+        select_layer=select_layer,
+        select_feature="cls_patch" if has_cls and select_feature == "cls_patch" else "patch",
+    )
+
+
+def feature_choice(files: Files, has_cls: bool) -> tuple[int, str]:
+    """(select_layer, select_feature) of the checkpoint, in the original layout's words."""
+    config, where = files.config, files.folder / "config.json"
+    if files.layout == "original":
+        layer = config.get("mm_vision_select_layer", -2)
+        feature = config.get("mm_vision_select_feature", "patch")
+    else:
+        layer = config.get("vision_feature_layer", -2)
+        strategy = config.get("vision_feature_select_strategy", "default")
+        if strategy not in ("default", "full"):
+            raise CheckpointError(
+                f"{where}: vision_feature_select_strategy is {strategy!r}, wanted 'default' or 'full'"
+            )
+        if strategy == "default" and not has_cls:
+            raise CheckpointError(
+                f"{where}: vision_feature_select_strategy 'default' drops the first row as [CLS], but this "
+                f"tower has none; set it to 'full'"
+            )
+        feature = "patch" if strategy == "default" else "cls_patch"
+    if type(layer) is not int:
+        raise CheckpointError(f"{where}: features of layers {layer!r} together; only one layer is supported")
+    return layer, str(feature)
+
+
+def image_facts(files: Files, tower: TowerFacts, preprocessor: Json) -> ImageFacts:
+    """How pictures become tiles; `preprocessor` is the tower's own file or the checkpoint's."""
+    config, where = files.config, files.folder / "config.json"
+    if files.layout == "original":
+        aspect = config.get("image_aspect_ratio") or "square"
+        merge = config.get("mm_patch_merge_type") or "flat"
+        rounding = "int"
+        pinpoints = _pinpoints(config.get("image_grid_pinpoints"), str(where))
+    else:
+        is_next = config["model_type"] == "llava_next"
+        aspect = "anyres" if is_next else "pad" if preprocessor.get("do_pad") else "square"
+        merge, rounding = ("spatial_unpad" if is_next else "flat"), "hf"
+        rows_first = _pinpoints(config.get("image_grid_pinpoints"), str(where)) if is_next else ()
+        pinpoints = tuple((width, height) for height, width in rows_first)
+    if aspect not in ("pad", "square", "anyres"):
+        raise CheckpointError(
+            f"{where}: image_aspect_ratio {aspect!r} is not supported; supported: pad, square, anyres"
+        )
+    if merge not in MERGES:
+        raise CheckpointError(f"{where}: mm_patch_merge_type {merge!r} is not one of {', '.join(MERGES)}")
+    if aspect == "anyres" and not pinpoints:
+        raise CheckpointError(f"{where}: image_aspect_ratio is anyres, but image_grid_pinpoints is missing")
+    return ImageFacts(
+        **plain_image_facts(tower, preprocessor, str(where)),
+        aspect=cast(Any, aspect),
+        pinpoints=pinpoints if aspect == "anyres" else (),
+        merge_type=cast(Any, merge),
+        unpad_rounding=cast(Any, rounding),
+    )
+
+
+def plain_image_facts(tower: TowerFacts, preprocessor: Json, where: str) -> dict[str, Any]:
+    """size, mean and std, from preprocessor_config.json, else those of the tower's family."""
+    size = tile_size(preprocessor)
+    if size not in (None, tower.size):
+        raise CheckpointError(
+            f"{where}: preprocessor_config.json makes pictures of {size} pixels, the tower takes {tower.size}"
+        )
+    mean, std = (CLIP_MEAN, CLIP_STD) if tower.family == "clip" else (HALF, HALF)
+    return {
+        "size": tower.size,
+        "mean": _three(preprocessor.get("image_mean"), mean, where),
+        "std": _three(preprocessor.get("image_std"), std, where),
+    }
+
+
+def tile_size(preprocessor: Json) -> int | None:
+    """Side of the pictures that preprocessor_config.json makes: `336`, `{"height": 336, ...}`."""
+    cropped = preprocessor.get("do_center_crop", "crop_size" in preprocessor)
+    for key in ("crop_size", "size") if cropped else ("size",):
+        value = preprocessor.get(key)
+        if isinstance(value, dict):
+            value = value.get("height", value.get("shortest_edge"))
+        if isinstance(value, int):
+            return value
+    return None
+
+
+def language_facts(family: str, config: Json, files: Files) -> LanguageFacts:
+    """Shape and limits; token ids from generation_config.json before config.json."""
+    given, top = files.generation, files.config
+    longest = config["max_position_embeddings"]
+    limit = top.get("tokenizer_model_max_length") if files.layout == "original" else None
+    eos = _first(given.get("eos_token_id"), config.get("eos_token_id"), top.get("eos_token_id"), ())
+    return LanguageFacts(
+        family=family,
+        hidden=config["hidden_size"],
+        depth=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        kv_heads=config["num_key_value_heads"],
+        vocab=config["vocab_size"],
+        max_length=min(limit, longest) if isinstance(limit, int) and limit > 0 else longest,
+        bos=_first(given.get("bos_token_id"), config.get("bos_token_id"), top.get("bos_token_id")),
+        eos=tuple(eos) if isinstance(eos, list | tuple) else (eos,),
+        pad=_first(given.get("pad_token_id"), config.get("pad_token_id"), top.get("pad_token_id")),
+    )
+
+
+def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
+    """Template and image token; tokenloom.json may name the template and say that the weights are random."""
+    image = _first(files.config.get("image_token_index"), files.config.get("image_token_id"))
+    return ChatFacts(
+        template=str(
+            files.extra.get("template")
+            or _template(family, f"{shown} {files.config.get('_name_or_path', '')}")
+        ),
+        image_token=image if files.layout == "hf" and isinstance(image, int) and image >= 0 else None,
+        random_weights=bool(files.extra.get("random_weights", False)),
+    )
+
+
+def _template(family: str, name: str) -> str:
+    if family == "mistral":
+        return "mistral_instruct"
+    if family == "qwen2":
+        return "chatml_direct"
+    for word, template in TEMPLATE_WORDS:
+        if word in name.lower():
+            return template
+    return "vicuna_v1"
+
+
+def _pinpoints(value: Any, where: str) -> tuple[tuple[int, int], ...]:
+    """Pairs, from a list or its text form, in the order they are written."""
+    if value is None:
+        return ()
+    try:
+        pairs = ast.literal_eval(value) if isinstance(value, str) else value
+        out = tuple((a, b) for a, b in pairs)
+        if all(type(n) is int and n > 0 for pair in out for n in pair):
+            return out
+    except (ValueError, SyntaxError, TypeError):
+        pass
+    raise CheckpointError(
+        f"{where}: image_grid_pinpoints is {value!r}, wanted pairs such as [[336, 672], ...]"
+    )
+
+
+def _three(value: Any, default: tuple[float, float, float], where: str) -> tuple[float, float, float]:
+    if value is None:
+        return default
+    if isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value):
+        return (float(value[0]), float(value[1]), float(value[2]))
+    raise CheckpointError(f"{where}: image_mean or image_std is {value!r}, wanted three numbers")
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)

@@ -1,0 +1,131 @@
+"""What the pool calls to read a part of a checkpoint. Each checks that the files are those of the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import CheckpointError
+from .checkpoint import Checkpoint, Section, open_checkpoint, open_tower
+from .describe import open_projector_at, part_print
+from .device import DTYPES
+from .handle import Model
+from .pool import loader
+from .weights import fill, native_language, native_tower, read_tensors
+
+T = TypeVar("T")
+
+
+@loader("llava tower")
+def load_llava_tower(handle: Model[Any]) -> Any:
+    """The VisionTower of a LLaVA checkpoint."""
+    return _tower(handle, _open(handle, "tower"))
+
+
+@loader("plain tower")
+def load_plain_tower(handle: Model[Any]) -> Any:
+    """The VisionTower of a CLIP or SigLIP folder."""
+    facts = _known(handle.facts.tower)
+    found = open_tower(Path(handle.folder), handle.facts.name, facts.select_layer, facts.select_feature)
+    return _tower(handle, _unchanged(found, "tower", handle))
+
+
+@loader("llava projector")
+def load_llava_projector(handle: Model[Any]) -> Any:
+    """The Projector of a LLaVA checkpoint."""
+    return _projector(handle, _open(handle, "projector"))
+
+
+@loader("plain projector")
+def load_plain_projector(handle: Model[Any]) -> Any:
+    """The Projector of a file or folder."""
+    facts = _known(handle.facts.projector)
+    file = handle.options.get("file", "")
+    found = open_projector_at(Path(handle.folder), file, handle.facts.name, facts.kind)
+    return _projector(handle, _unchanged(found, "projector", handle))
+
+
+@loader("llava language")
+def load_llava_language(handle: Model[Any]) -> Any:
+    """The LanguageModel of a LLaVA checkpoint."""
+    from .language import LanguageModel
+
+    section, dtype = _section(_open(handle, "language").language), DTYPES[handle.dtype]
+    module = fill(
+        native_language(section.family, section.config, dtype),
+        section.tensors,
+        dtype=dtype,
+        device=handle.device,
+        tied=section.tied,
+    )
+    return LanguageModel(module, _known(handle.facts.language))
+
+
+@loader("llava chat")
+def load_llava_chat(handle: Model[Any]) -> Any:
+    """The ChatFormat of a LLaVA checkpoint; without tokenizer files it can format, but not tokenise."""
+    from .chat import ChatFormat
+
+    found = _open(handle, "chat")
+    return ChatFormat(_tokenizer(found), _known(handle.facts.chat))
+
+
+def _tokenizer(found: Checkpoint) -> Any:
+    names = {file.name for file in found.tokenizer_files}
+    if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(found.folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:
+        raise CheckpointError(
+            f"{found.facts.name}: its tokenizer ({', '.join(sorted(names))}) cannot be read: {error}"
+        ) from error
+
+
+def _tower(handle: Model[Any], found: Checkpoint) -> Any:
+    from .tower import VisionTower
+
+    section, facts, dtype = _section(found.tower), _known(handle.facts.tower), DTYPES[handle.dtype]
+    module = fill(
+        native_tower(section.family, section.config, dtype),
+        section.tensors,
+        dtype=dtype,
+        device=handle.device,
+        prefix="vision_model.",
+    )
+    return VisionTower(module, facts)
+
+
+def _projector(handle: Model[Any], found: Checkpoint) -> Any:
+    from .projector import Projector, build_projector
+
+    section, facts = _section(found.projector), _known(handle.facts.projector)
+    dtype, tensors = DTYPES[handle.dtype], dict(section.tensors)
+    line = tensors.pop("image_newline", None)
+    newline = None if line is None else read_tensors({"": line}, dtype=dtype, device=handle.device)[""]
+    module = fill(lambda: build_projector(facts), tensors, dtype=dtype, device=handle.device)
+    return Projector(module, facts, newline)
+
+
+def _open(handle: Model[Any], part: str) -> Checkpoint:
+    return _unchanged(open_checkpoint(Path(handle.folder), handle.facts.name), part, handle)
+
+
+def _unchanged(found: Checkpoint, part: str, handle: Model[Any]) -> Checkpoint:
+    if part_print(found, part) != handle.fingerprint:
+        raise CheckpointError(f"{handle.facts.name}: its files changed after the run was planned; run again")
+    return found
+
+
+def _section(section: Section | None) -> Section:
+    assert section is not None, "a handle of a part that its checkpoint lacks"
+    return section
+
+
+def _known(facts: T | None) -> T:
+    assert facts is not None, "a handle without the facts of its own part"
+    return facts

@@ -1,0 +1,162 @@
+"""Tables: where each layout keeps a tensor, and which tensors, of which shape, each family has.
+
+Canonical names are those of the native transformers classes, without `vision_model.` for towers, and
+`0.weight`, `2.weight` (or `weight`) for projectors.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Part = Literal["tower", "projector", "newline", "language", "ignored"]
+
+# First match wins. (prefix in the file, part, what the prefix becomes)
+ROUTES: tuple[tuple[str, Part, str], ...] = (
+    # original LLaVA: tower inside the checkpoint (1.6 fine-tunes it), projector, newline
+    ("model.vision_tower.vision_tower.vision_model.", "tower", ""),
+    ("model.vision_tower.vision_tower.", "tower", ""),
+    ("model.mm_projector.", "projector", ""),
+    ("mm_projector.", "projector", ""),
+    # llava-hf; with `model.` as transformers 5 has it in memory, without as hub files have it
+    ("model.vision_tower.vision_model.", "tower", ""),
+    ("model.vision_tower.", "tower", ""),
+    ("vision_tower.vision_model.", "tower", ""),
+    ("vision_tower.", "tower", ""),
+    ("model.multi_modal_projector.linear_1.", "projector", "0."),
+    ("model.multi_modal_projector.linear_2.", "projector", "2."),
+    ("multi_modal_projector.linear_1.", "projector", "0."),
+    ("multi_modal_projector.linear_2.", "projector", "2."),
+    ("model.image_newline", "newline", "image_newline"),
+    ("image_newline", "newline", "image_newline"),
+    ("model.language_model.model.", "language", "model."),
+    ("model.language_model.lm_head.", "language", "lm_head."),
+    ("model.language_model.", "language", "model."),
+    ("language_model.model.", "language", "model."),
+    ("language_model.lm_head.", "language", "lm_head."),
+    ("language_model.", "language", "model."),
+    # original LLaVA and plain language models
+    ("model.", "language", "model."),
+    ("lm_head.", "language", "lm_head."),
+)
+
+# A folder with a tower alone: CLIPVisionModel, or a whole CLIP / SigLIP of which the text half is left.
+TOWER_ROUTES: tuple[tuple[str, Part, str], ...] = (
+    ("vision_model.", "tower", ""),
+    ("text_model.", "ignored", ""),
+    ("text_projection.", "ignored", ""),
+    ("visual_projection.", "ignored", ""),
+    ("logit_scale", "ignored", ""),
+    ("logit_bias", "ignored", ""),
+    ("", "tower", ""),
+)
+
+# Buffers that older versions saved and that are computed now, and SigLIP's pooling head, which no VLM reads.
+IGNORED = (
+    "embeddings.position_ids",
+    "rotary_emb.inv_freq",
+    "head.probe",
+    "head.attention.in_proj_weight",
+    "head.attention.in_proj_bias",
+    "head.attention.out_proj.weight",
+    "head.attention.out_proj.bias",
+    "head.layernorm.weight",
+    "head.layernorm.bias",
+    "head.mlp.fc1.weight",
+    "head.mlp.fc1.bias",
+    "head.mlp.fc2.weight",
+    "head.mlp.fc2.bias",
+)
+
+# Name and shape. D hidden, F intermediate, T tokens of the position table, C channels, p patch side,
+# Q and K widths of all query and key-value heads, d head width, V vocabulary. {} counts the layers.
+_VIT_LAYERS = """
+encoder.layers.{}.layer_norm1.weight           D
+encoder.layers.{}.layer_norm1.bias             D
+encoder.layers.{}.self_attn.q_proj.weight      D D
+encoder.layers.{}.self_attn.q_proj.bias        D
+encoder.layers.{}.self_attn.k_proj.weight      D D
+encoder.layers.{}.self_attn.k_proj.bias        D
+encoder.layers.{}.self_attn.v_proj.weight      D D
+encoder.layers.{}.self_attn.v_proj.bias        D
+encoder.layers.{}.self_attn.out_proj.weight    D D
+encoder.layers.{}.self_attn.out_proj.bias      D
+encoder.layers.{}.layer_norm2.weight           D
+encoder.layers.{}.layer_norm2.bias             D
+encoder.layers.{}.mlp.fc1.weight               F D
+encoder.layers.{}.mlp.fc1.bias                 F
+encoder.layers.{}.mlp.fc2.weight               D F
+encoder.layers.{}.mlp.fc2.bias                 D
+post_layernorm.weight                          D
+post_layernorm.bias                            D
+"""
+
+_DECODER = """
+model.embed_tokens.weight                                V D
+model.layers.{}.input_layernorm.weight                   D
+model.layers.{}.self_attn.q_proj.weight                  Q D
+model.layers.{}.self_attn.k_proj.weight                  K D
+model.layers.{}.self_attn.v_proj.weight                  K D
+model.layers.{}.self_attn.o_proj.weight                  D Q
+model.layers.{}.post_attention_layernorm.weight          D
+model.layers.{}.mlp.gate_proj.weight                     F D
+model.layers.{}.mlp.up_proj.weight                       F D
+model.layers.{}.mlp.down_proj.weight                     D F
+model.norm.weight                                        D
+lm_head.weight                                           V D
+"""
+
+_QKV_BIAS = """
+model.layers.{}.self_attn.q_proj.bias                    Q
+model.layers.{}.self_attn.k_proj.bias                    K
+model.layers.{}.self_attn.v_proj.bias                    K
+"""
+
+SHAPES = {
+    "clip": """
+embeddings.class_embedding                     D
+embeddings.patch_embedding.weight              D C p p
+embeddings.position_embedding.weight           T D
+pre_layrnorm.weight                            D
+pre_layrnorm.bias                              D
+"""
+    + _VIT_LAYERS,
+    "siglip": """
+embeddings.patch_embedding.weight              D C p p
+embeddings.patch_embedding.bias                D
+embeddings.position_embedding.weight           T D
+"""
+    + _VIT_LAYERS,
+    "llama": _DECODER,
+    "mistral": _DECODER,
+    "qwen2": _DECODER + _QKV_BIAS,
+    # options of the configuration
+    "attention_bias": _QKV_BIAS + "model.layers.{}.self_attn.o_proj.bias                    D\n",
+    "mlp_bias": """
+model.layers.{}.mlp.gate_proj.bias                       F
+model.layers.{}.mlp.up_proj.bias                         F
+model.layers.{}.mlp.down_proj.bias                       D
+""",
+}
+
+
+def route(name: str, routes: tuple[tuple[str, Part, str], ...] = ROUTES) -> tuple[Part, str] | None:
+    """Part and canonical name of a stored tensor, or None when no table knows it."""
+    if name.endswith(IGNORED):
+        return "ignored", name
+    for prefix, part, becomes in routes:
+        if name.startswith(prefix):
+            return part, becomes + name[len(prefix) :]
+    return None
+
+
+def shapes(table: str, sizes: dict[str, int], depth: int) -> dict[str, tuple[int, ...]]:
+    """Every tensor of one table of SHAPES with its numbers filled in."""
+    out: dict[str, tuple[int, ...]] = {}
+    for line in SHAPES[table].split("\n"):
+        if not line.strip():
+            continue
+        name, *axes = line.split()
+        shape = tuple(sizes[axis] for axis in axes)
+        for layer in range(depth) if "{}" in name else (0,):
+            out[name.format(layer)] = shape
+    return out

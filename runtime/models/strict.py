@@ -1,0 +1,119 @@
+"""Strict loading: what a part must hold against what the files hold, every difference named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from ..errors import CheckpointError
+from .configs import Json
+from .headers import Stored
+from .names import shapes
+
+Shape = tuple[int, ...]
+
+
+def tower_shapes(family: str, config: Json) -> dict[str, Shape]:
+    """Names and shapes of a CLIP or SigLIP tower with this configuration."""
+    patches = (config["image_size"] // config["patch_size"]) ** 2
+    sizes = {
+        "D": config["hidden_size"],
+        "F": config["intermediate_size"],
+        "T": patches + (family == "clip"),
+        "C": config["num_channels"],
+        "p": config["patch_size"],
+    }
+    return shapes(family, sizes, config["num_hidden_layers"])
+
+
+def language_shapes(family: str, config: Json) -> dict[str, Shape]:
+    """Names and shapes of a Llama, Mistral or Qwen2 with this configuration."""
+    width, depth = config["head_dim"], config["num_hidden_layers"]
+    sizes = {
+        "D": config["hidden_size"],
+        "F": config["intermediate_size"],
+        "V": config["vocab_size"],
+        "Q": width * config["num_attention_heads"],
+        "K": width * config["num_key_value_heads"],
+    }
+    out = shapes(family, sizes, depth)
+    for option in ("attention_bias", "mlp_bias"):
+        if family == "llama" and config.get(option):
+            out |= shapes(option, sizes, depth)
+    return out
+
+
+def projector_shapes(kind: str, inputs: int, outputs: int) -> dict[str, Shape]:
+    """Names and shapes of `linear`, `mlp2x_gelu`, ... or `identity`."""
+    if kind == "identity":
+        return {}
+    if kind == "linear":
+        return {"weight": (outputs, inputs), "bias": (outputs,)}
+    out: dict[str, Shape] = {}
+    for i in range(linears(kind)):
+        out[f"{2 * i}.weight"] = (outputs, outputs if i else inputs)
+        out[f"{2 * i}.bias"] = (outputs,)
+    return out
+
+
+def linears(kind: str) -> int:
+    """How many linear layers a projector kind has; a CheckpointError for an unknown kind."""
+    if kind in ("linear", "identity"):
+        return int(kind == "linear")
+    if m := re.fullmatch(r"mlp([1-9])x_gelu", kind):
+        return int(m[1])
+    raise CheckpointError(
+        f"projector type {kind!r} is not known; known: linear, identity, mlp1x_gelu to mlp9x_gelu"
+    )
+
+
+def compare(part: str, wanted: Mapping[str, Shape], found: Mapping[str, Stored]) -> list[str]:
+    """One sentence for each kind of difference; empty when the files hold exactly what is wanted."""
+    missing = {name: shape for name, shape in wanted.items() if name not in found}
+    unknown = {found[name].name: found[name].shape for name in found if name not in wanted}
+    wrong = {
+        f"{found[name].name}": f"{list(found[name].shape)}, wanted {list(shape)}"
+        for name, shape in wanted.items()
+        if name in found and found[name].shape != shape
+    }
+    out = [
+        f"{len(group)} {'tensor' if len(group) == 1 else 'tensors'} of the {part} {what}: {fold(group)}"
+        for what, group in (("missing", missing), ("unknown", unknown))
+        if group
+    ]
+    if wrong:
+        out.append(f"wrong shapes in the {part}: {fold(wrong)}")
+    return out
+
+
+def refuse(where: str, problems: list[str]) -> None:
+    """Raise one CheckpointError with all problems, if there are any."""
+    if problems:
+        text = "\n  ".join(problems)
+        raise CheckpointError(
+            f"{where}: the weights are not what the configuration says:\n  {text}\n"
+            f"Check that config.json and the weight files belong together."
+        )
+
+
+def fold(tensors: Mapping[str, Shape | str]) -> str:
+    """`model.layers.{0..31}.norm.weight [4096], lm_head.weight [32000, 4096]`."""
+    groups: dict[tuple[str, str], list[tuple[int, ...]]] = {}
+    for name, shape in tensors.items():
+        text = shape if isinstance(shape, str) else str(list(shape))
+        numbers = tuple(int(n) for n in re.findall(r"(?<=\.)\d+(?=\.)", name))
+        groups.setdefault((re.sub(r"(?<=\.)\d+(?=\.)", "{}", name), text), []).append(numbers)
+    return ", ".join(
+        f"{template.format(*map(_span, zip(*numbers, strict=True)))} {text}"
+        for (template, text), numbers in groups.items()
+    )
+
+
+def _span(numbers: Iterable[int]) -> str:
+    """`7`, `{0..31}` or `{0,3,5}`."""
+    values = sorted(set(numbers))
+    if len(values) == 1:
+        return str(values[0])
+    if values == list(range(values[0], values[-1] + 1)):
+        return f"{{{values[0]}..{values[-1]}}}"
+    return f"{{{','.join(map(str, values))}}}"

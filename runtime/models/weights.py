@@ -1,0 +1,103 @@
+"""Build native transformers modules without initialising them, and fill them from safetensors.
+
+Modules are made on the meta device, each tensor is read once and put where it belongs, so the peak is the
+model itself. Tensors are copied out of the file mapping: replacing a checkpoint never changes a loaded model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from .configs import Json
+from .headers import Stored
+
+
+def native_tower(family: str, config: Json, dtype: torch.dtype) -> Callable[[], nn.Module]:
+    """A function that makes the native CLIP or SigLIP vision model."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
+
+    if family == "clip":
+        return lambda: CLIPVisionModel(_config(CLIPVisionConfig, config, dtype))
+    return lambda: SiglipVisionModel(_config(SiglipVisionConfig, {**config, "vision_use_head": False}, dtype))
+
+
+def native_language(family: str, config: Json, dtype: torch.dtype) -> Callable[[], nn.Module]:
+    """A function that makes the native Llama, Mistral or Qwen2."""
+    import transformers
+
+    names = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}
+    config_class = getattr(transformers, f"{names[family]}Config")
+    model_class = getattr(transformers, f"{names[family]}ForCausalLM")
+    return lambda: model_class(_config(config_class, config, dtype))
+
+
+def _config(config_class: Any, config: Json, dtype: torch.dtype) -> Any:
+    return config_class(**config, attn_implementation="sdpa", dtype=dtype)
+
+
+def fill(
+    make: Callable[[], nn.Module],
+    tensors: Mapping[str, Stored],
+    *,
+    dtype: torch.dtype,
+    device: str,
+    prefix: str = "",
+    tied: Mapping[str, str] | None = None,
+) -> nn.Module:
+    """The module with its weights, in eval mode, without gradients.
+
+    tensors: by canonical name. prefix: what the module's own names may have before the canonical ones
+    (`vision_model.` in some transformers versions). tied: canonical names that share another's tensor.
+    """
+    with torch.device("meta"):
+        module = make()
+    read = read_tensors(tensors, dtype=dtype, device=device)
+    for name, other in (tied or {}).items():
+        read[name] = read[other]
+    own = {name.removeprefix(prefix): name for name in module.state_dict()}
+    module.load_state_dict({own.get(name, name): tensor for name, tensor in read.items()}, assign=True)
+    _restore_buffers(module, device)
+    return module.eval().requires_grad_(False)
+
+
+def read_tensors(tensors: Mapping[str, Stored], *, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
+    """Read tensors into `device` memory as `dtype`, opening each file once."""
+    out: dict[str, Tensor] = {}
+    by_file: dict[Any, list[tuple[str, str]]] = {}
+    for name, stored in tensors.items():
+        by_file.setdefault(stored.file, []).append((name, stored.name))
+    for file, names in by_file.items():
+        try:
+            with safe_open(str(file), framework="pt", device="cpu") as f:
+                for name, stored_name in names:
+                    out[name] = f.get_tensor(stored_name).to(device=device, dtype=dtype, copy=True)
+        except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise CheckpointError(f"{file}: cannot be read ({error})") from error
+    return out
+
+
+def _restore_buffers(module: nn.Module, device: str) -> None:
+    """Compute the buffers that no checkpoint holds: position ids and rotary frequencies (always float32)."""
+    missing = [name for name, buffer in module.named_buffers() if buffer.is_meta]
+    for name in missing:
+        owner_name, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(owner_name)
+        buffer = owner.get_buffer(leaf)
+        if not buffer.is_meta:
+            continue
+        if leaf == "position_ids":
+            setattr(owner, leaf, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape))
+        elif hasattr(owner, "inv_freq"):
+            parent = module.get_submodule(owner_name.rpartition(".")[0])
+            fresh: nn.Module = type(owner)(owner.config)
+            setattr(parent, owner_name.rpartition(".")[2], fresh.to(device))
+        else:
+            raise RuntimeError(f"{type(module).__name__}: buffer {name} cannot be computed")
