@@ -3,6 +3,9 @@
 from .generate import generate as generate
 from .media import load_image as load_image
 from .media import load_video as load_video
+from .models import load_model as load_model
+from .models import load_projector as load_projector
+from .models import load_vision_tower as load_vision_tower
 from .place import place_tokens as place_tokens
 from .prefill import prefill as prefill
 from .prefill import read_logits as read_logits
