@@ -61,7 +61,7 @@ def step_problems(graph: Graph, step: Step) -> Iterator[Problem]:
     for socket in step.type.sockets.values():
         if socket.required and not step.wires.get(socket.name):
             message = f"{step.id}: nothing is connected to {socket.name} ({type_text(socket.type)})"
-            yield Problem(message, step.id, at=step.at)
+            yield Problem(message, step.id, socket.name, at=step.at)
     yield from _widget_problems(graph.params, step)
     if isinstance(step.when, ParamRef):
         param = graph.params.get(step.when.name)
@@ -92,7 +92,7 @@ def _widget_problems(params: Mapping[str, Param], step: Step) -> Iterator[Proble
     for widget in step.type.widgets.values():
         if widget.required and widget.name not in step.widgets:
             message = f"{step.id}.{widget.name} has no value; wanted {widget.describe()}"
-            yield Problem(message, step.id, at=step.at)
+            yield Problem(message, step.id, widget.name, at=step.at)
 
 
 def _end_problem(graph: Graph, where: str, wanted: Any, end: Wire | ParamRef) -> str | None:

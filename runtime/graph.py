@@ -23,7 +23,7 @@ from .widgets import MISSING, Range, type_text
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(/[A-Za-z_][A-Za-z0-9_-]*)*")
+ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:/[A-Za-z_][A-Za-z0-9_-]*)*")
 RESERVED = ("node", "when")  # keys of a node in a graph file that no socket or setting may use
 
 
