@@ -6,9 +6,10 @@ that computes channels (`encode_vision`, `prefill`) reads its wishes from `runti
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Union, get_args, get_origin
 
 
 @dataclass(frozen=True, order=True)
@@ -38,7 +39,7 @@ class Needs:
     layer: int | str | None = None
     layers: tuple[int, ...] | str = ()
     rows: str | None = None
-    when: Mapping[str, object] = field(default_factory=dict[str, object])
+    when: Mapping[str, object] = field(default_factory=dict[str, object], hash=False)
 
     def resolve(self, widgets: Mapping[str, Any]) -> tuple[Need, ...]:
         """The wishes that hold for these widget values."""
@@ -49,3 +50,13 @@ class Needs:
             return tuple(Need(self.channel, int(layer), self.rows) for layer in layers)
         layer = widgets[self.layer] if isinstance(self.layer, str) else self.layer
         return (Need(self.channel, layer, self.rows),)
+
+
+def needs_of(annotation: Any) -> tuple[Needs, ...]:
+    """The `Needs` in an annotation: of the whole, or of a member (`Annotated[Tokens, Needs(...)] | None`)."""
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        return (*(m for m in metadata if isinstance(m, Needs)), *needs_of(inner))
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(needs for member in get_args(annotation) for needs in needs_of(member))
+    return ()

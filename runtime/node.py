@@ -10,18 +10,15 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, update_wrapper
 from typing import (
-    Annotated,
     Any,
     Generic,
     Literal,
     ParamSpec,
     TypeVar,
     cast,
-    get_args,
-    get_origin,
     get_type_hints,
     overload,
 )
@@ -30,7 +27,7 @@ from . import registry
 from .build import ParamRef, building
 from .errors import WiringError, did_you_mean
 from .fit import bare, holds
-from .needs import Need, Needs
+from .needs import Need, Needs, needs_of
 from .widgets import MISSING, Widget, type_text
 
 P = ParamSpec("P")
@@ -53,6 +50,11 @@ class Socket:
     def required(self) -> bool:
         """True when a graph must wire it."""
         return self.default is MISSING and not self.variadic
+
+    @property
+    def absent(self) -> Any:
+        """What the function gets when nothing is wired."""
+        return () if self.variadic else self.default
 
 
 @dataclass(frozen=True)
@@ -121,29 +123,23 @@ class NodeType(Generic[P, R]):
             if p.kind is p.VAR_KEYWORD:
                 raise TypeError(f"node {self.name}: **{p.name} is neither a socket nor a widget")
             hint = self._hints[p.name]
-            needs = (
-                tuple(m for m in get_args(hint)[1:] if isinstance(m, Needs))
-                if get_origin(hint) is Annotated
-                else ()
-            )
-            t, variadic = bare(hint), p.kind is p.VAR_POSITIONAL
             default = MISSING if p.default is p.empty else p.default
-            out[p.name] = Socket(p.name, t, default, variadic, needs, self._help.get(p.name, ""))
+            variadic, help = p.kind is p.VAR_POSITIONAL, self._help.get(p.name, "")
+            out[p.name] = Socket(p.name, bare(hint), default, variadic, needs_of(hint), help)
         return out
 
     @cached_property
     def widgets(self) -> dict[str, Widget]:
-        """The settings, in order."""
-        return {
-            p.name: Widget.of(
-                p.name,
-                self._hints[p.name],
-                MISSING if p.default is p.empty else p.default,
-                self._help.get(p.name, ""),
-            )
-            for p in inspect.signature(self.fn).parameters.values()
-            if p.kind is p.KEYWORD_ONLY
-        }
+        """The settings, in order; a default that its own widget refuses is a WiringError."""
+        out: dict[str, Widget] = {}
+        for p in inspect.signature(self.fn).parameters.values():
+            if p.kind is p.KEYWORD_ONLY:
+                default = MISSING if p.default is p.empty else p.default
+                widget = Widget.of(p.name, self._hints[p.name], default, self._help.get(p.name, ""))
+                if not widget.required:
+                    widget = replace(widget, default=widget.check(self.name, default))
+                out[p.name] = widget
+        return out
 
     @cached_property
     def output(self) -> Any:
@@ -178,7 +174,7 @@ class NodeType(Generic[P, R]):
             if socket.variadic:
                 args.extend(sockets.get(name, ()))
             else:
-                args.append(sockets.get(name, socket.default))
+                args.append(sockets.get(name, socket.absent))
         return self.fn(*args, **widgets)
 
     def many(self, calls: Sequence[tuple[Any, ...]], **widgets: Any) -> list[R]:
@@ -191,8 +187,11 @@ class NodeType(Generic[P, R]):
             self.check_values(bound.sockets)
         if self.batch is None or not bounds:
             return [self.call(bound.sockets, bound.widgets) for bound in bounds]
-        columns = {name: [b.sockets.get(name) for b in bounds] for name in self.sockets}
-        return cast("list[R]", self.batch(*columns.values(), **bounds[0].widgets))
+        columns = [[b.sockets.get(s.name, s.absent) for b in bounds] for s in self.sockets.values()]
+        results = self.batch(*columns, **bounds[0].widgets)
+        if len(results) != len(bounds):
+            raise RuntimeError(f"{self.name}: batch returned {len(results)} results for {len(bounds)} calls")
+        return cast("list[R]", results)
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any], where: str | None = None) -> Bound:
         """Sort arguments into sockets and checked widgets with defaults filled in.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import zlib
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -33,11 +34,15 @@ def load_builtin() -> None:
     """Import tokenloom's own nodes and every `tokenloom.nodes` entry point, once."""
     if "builtin" in _loaded:
         return
-    _loaded.add("builtin")
     import_module("tokenloom.nodes")
     for point in entry_points(group="tokenloom.nodes"):
         if point.value != "tokenloom.nodes":
-            point.load()
+            try:
+                point.load()
+            except Exception as error:
+                error.add_note(f"while loading the plug-in {point.name!r} ({point.value})")
+                raise
+    _loaded.add("builtin")
 
 
 def load_plugin(path: Path) -> None:
@@ -47,7 +52,7 @@ def load_plugin(path: Path) -> None:
         return
     if not path.is_file():
         raise GraphError(f"--plugin {path}: no such file")
-    name = f"tokenloom_plugin_{path.stem}"
+    name = f"tokenloom_plugin_{path.stem}_{zlib.crc32(str(path).encode()):08x}"  # two files may share a stem
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise GraphError(f"--plugin {path}: not a Python file")
