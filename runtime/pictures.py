@@ -29,9 +29,8 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         except (OSError, SyntaxError, EOFError, ValueError) as error:
             if isinstance(error, MediaError):
                 raise
-            raise MediaError(
-                f"{path}: the picture is damaged or cut off ({error}); fetch or save it again"
-            ) from error
+            why = "it ends too early" if "truncated" in str(error) else str(error)
+            raise MediaError(f"{path}: the picture is damaged ({why}); fetch or save it again") from error
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -30,7 +30,7 @@ class DecordSource(FrameSource):
         self.height, self.width = first.shape[:2]
         if first.shape[2] != 3:  # decord 0.6 reads row padding of narrow frames as a channel
             raise bad_file(path, f"decord gave {first.shape[2]} channels", "set backend: pyav")
-        self.pts = times[:, 0] - times[0, 0]
+        self.pts = np.round(times[:, 0] - times[0, 0], 5)  # it tells them in float32
         self.fps = average_fps(self.pts, self._reader.get_avg_fps())
 
     def get(self, indices: Sequence[int]) -> Pixels:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL
 from PIL import Image as Pil
 from PIL import ImageSequence, UnidentifiedImageError
 
@@ -24,7 +25,7 @@ class FolderSource(FrameSource):
     first = 1  # upstream numbers the files 00001.jpg, 00002.jpg, ...
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
-        self.path, self.backend, self.rotation = path, f"folder, pillow {Pil.__version__}", 0
+        self.path, self.backend, self.rotation = path, f"folder, pillow {PIL.__version__}", 0
         self._files = sorted(
             (f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")),
             key=lambda f: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", f.name)],
@@ -57,7 +58,7 @@ class AnimationSource(FrameSource):
     """GIF, animated WebP or PNG, TIFF of several pages; the times come from the frames' durations."""
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
-        self.path, self.backend, self.rotation = path, f"pillow {Pil.__version__}", 0
+        self.path, self.backend, self.rotation = path, f"pillow {PIL.__version__}", 0
         frames, durations = [], []
         try:
             with Pil.open(path) as file:
@@ -89,7 +90,9 @@ class ArraySource(FrameSource):
         try:
             self._array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise bad_file(path, f"not a .npy array ({error})", "write it with numpy.save") from error
+            raise bad_file(
+                path, "not an array of numbers that NumPy can map", "write uint8 frames with numpy.save"
+            ) from error
         shape = self._array.shape
         if self._array.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
             raise MediaError(
