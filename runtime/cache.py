@@ -1,0 +1,241 @@
+"""Values of earlier runs by key: a memory tier with a byte budget before a disk tier.
+
+A value that comes from the cache is the very object that was put in, never a copy: values are frozen, and no node
+may write into the tensors of its inputs.
+
+Environment: TOKENLOOM_CACHE names the folder (default: the platform's cache folder for users).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Mapping
+from functools import cache as once
+from pathlib import Path
+from typing import Any, Literal
+
+from .disk import CacheWarning as CacheWarning
+from .disk import Disk, Entry
+from .errors import GraphError
+from .explain import difference
+from .keys import Recipe
+from .store import Unstorable, bytes_of, pack
+from .values import Table
+
+SMALL = 1 << 20  # bytes; anything smaller goes to disk
+SLOW = 0.05  # seconds; anything slower goes to disk
+MEMORY = 4 << 30
+DISK = 20 << 30
+
+
+class Memory:
+    """Values by key, up to `budget` bytes; what saves the fewest seconds per byte goes first."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget, self.bytes = budget, 0
+        self.held: dict[str, tuple[Any, int, float]] = {}
+
+    def put(self, key: str, value: Any, size: int, seconds: float) -> None:
+        """Hold a value; one that is larger than the whole budget is not held."""
+        old = self.held.get(key)
+        if old is not None:
+            self.bytes -= old[1]
+        elif size > self.budget:
+            return
+        self.held[key] = (value, size, seconds)
+        self.bytes += size
+        if self.bytes > self.budget:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Down to nine tenths of the budget, so that the next values do not each sort everything."""
+        cheapest = sorted(self.held, key=lambda key: self.held[key][2] / self.held[key][1])
+        for key in cheapest:
+            if self.bytes <= self.budget * 9 // 10:
+                break
+            self.bytes -= self.held.pop(key)[1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.held.clear()
+        self.bytes = 0
+
+
+class Cache:
+    """Memory in front of disk. folder None: memory only. memory, disk: budgets in bytes."""
+
+    def __init__(self, folder: Path | str | None, *, memory: int = MEMORY, disk: int = DISK) -> None:
+        self.memory = Memory(memory)
+        self.disk = None if folder is None else Disk(Path(folder), disk)
+        self._recipes: dict[tuple[str, str], tuple[str, Recipe]] = {}
+
+    def where(self, key: str) -> Literal["memory", "disk"] | None:
+        """The tier that holds a value for this key; a file is not opened for it."""
+        if key in self.memory.held:
+            return "memory"
+        return "disk" if self.disk is not None and self.disk.has(key) else None
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value, from memory or from disk; `default` when there is none, or its file is damaged."""
+        held = self.memory.held.get(key)
+        if held is not None:
+            return held[0]
+        found = self.disk.read(key) if self.disk is not None else None
+        if found is None:
+            return default
+        value, seconds = found
+        self.memory.put(key, value, bytes_of(value), seconds)
+        return value
+
+    def put(
+        self, key: str, value: Any, *, seconds: float, name: str, recipe: Recipe, keep: bool = False
+    ) -> int:
+        """Hold a value; on disk too if it is small, was slow, or `keep` is set. Its bytes come back."""
+        size = bytes_of(value)
+        self.memory.put(key, value, size, seconds)
+        self._recipes[name, recipe.statics.type.name] = (key, recipe)
+        if self.disk is not None and (keep or size < SMALL or seconds > SLOW):
+            self.save(key, value, seconds=seconds, name=name, recipe=recipe)
+        return size
+
+    def save(self, key: str, value: Any, *, seconds: float, name: str, recipe: Recipe) -> bool:
+        """Put a value on disk; False when it is of a class that is not stored, or the folder refuses."""
+        if self.disk is None:
+            return False
+        try:
+            packed = pack(value)
+        except Unstorable:
+            return False
+        manifest = {
+            "name": name,
+            "bytes": bytes_of(value),
+            "seconds": seconds,
+            "what": type(value).__name__,
+            "recipe": recipe.parts(),
+        }
+        return self.disk.write(key, packed, manifest)
+
+    def settle(self) -> None:
+        """Called after a run: keep the disk tier within its budget."""
+        if self.disk is not None:
+            self.disk.settle()
+
+    def explain(self, name: str, key: str, recipe: Recipe) -> str:
+        """Why `key` is not there: what differs from the last time this node was cached."""
+        if self.where(key) is not None:
+            return "cached"
+        node = recipe.statics.type.name
+        known = self._recipes.get((name, node))
+        if known is not None and known[0] != key:
+            return "; ".join(difference(known[1].parts(), recipe.parts())) or "dropped from the cache"
+        if self.disk is not None:
+            for entry in self.disk.entries():
+                old = entry.manifest.get("recipe", {})
+                if entry.manifest.get("name") == name and old.get("node") == node:
+                    return "; ".join(difference(old, recipe.parts())) or "dropped from the cache"
+        return "dropped from the cache" if known is not None else "never cached"
+
+    def entries(self) -> list[Entry]:
+        """What lies on disk, last used first."""
+        return [] if self.disk is None else self.disk.entries()
+
+
+def default_folder() -> Path:
+    """TOKENLOOM_CACHE, or `tokenloom` in the user's cache folder of the platform."""
+    if named := os.environ.get("TOKENLOOM_CACHE"):
+        return Path(named).expanduser()
+    home = Path.home()
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "tokenloom"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "tokenloom" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "tokenloom"
+
+
+def default_cache() -> Cache:
+    """The cache that runs use when none is given: one per folder and process."""
+    return _cache_at(default_folder())
+
+
+@once
+def _cache_at(folder: Path) -> Cache:
+    return Cache(folder)
+
+
+# -- the command line ------------------------------------------------------------------------------------------
+
+
+def list_entries(cache: Cache) -> Table:
+    """`tokenloom cache ls`: one row per value on disk, last used first."""
+    rows = tuple(
+        (
+            entry.key,
+            str(entry.manifest.get("name", "?")),
+            str(entry.manifest.get("recipe", {}).get("node", "?")),
+            str(entry.manifest.get("what", "?")),
+            entry.bytes,
+            float(entry.manifest.get("seconds", 0.0)),
+        )
+        for entry in cache.entries()
+    )
+    total = sum(entry.bytes for entry in cache.entries())
+    where = "no folder" if cache.disk is None else str(cache.disk.folder)
+    return Table(("key", "node", "type", "value", "bytes", "seconds"), rows, f"{where}: {total:,} bytes")
+
+
+def remove_entries(cache: Cache, names: Collection[str] = ()) -> Table:
+    """`tokenloom cache rm [KEY or NODE ...]`: forget these (a key may be cut short); all when none is named.
+
+    Errors: GraphError for a name that matches nothing.
+    """
+    entries = cache.entries()
+    chosen = [e for e in entries if not names or any(_matches(e, name) for name in names)]
+    for name in names:
+        if not any(_matches(entry, name) for entry in entries):
+            raise GraphError(f"cache rm: no key starts with {name!r} and no node is called so")
+    for entry in chosen:
+        if cache.disk is not None:
+            cache.disk.remove(entry.key)
+        cache.memory.held.pop(entry.key, None)
+    rows = tuple((e.key, str(e.manifest.get("name", "?")), e.bytes) for e in chosen)
+    return Table(("key", "node", "bytes"), rows, f"{len(chosen)} removed")
+
+
+def _matches(entry: Entry, name: str) -> bool:
+    recipe: Mapping[str, Any] = entry.manifest.get("recipe", {})
+    return entry.key.startswith(name) or name in (entry.manifest.get("name"), recipe.get("node"))
+
+
+def explain_entry(cache: Cache, name: str) -> str:
+    """`tokenloom cache explain KEY or NODE`: what the newest such value was made of."""
+    for entry in cache.entries():
+        if _matches(entry, name):
+            return _told(entry)
+    raise GraphError(f"cache explain: no key starts with {name!r} and no node is called so")
+
+
+def _told(entry: Entry) -> str:
+    recipe: Mapping[str, Any] = entry.manifest.get("recipe", {})
+    lines = [
+        f"{entry.key}: {entry.manifest.get('what')} of {entry.manifest.get('name')}, {entry.bytes:,} bytes, "
+        f"{float(entry.manifest.get('seconds', 0.0)):.3f} s"
+    ]
+    for part, value in recipe.items():
+        if isinstance(value, Mapping):
+            lines += [f"  {part}: {name} = {one}" for name, one in value.items()]
+        elif value not in ("", []):
+            lines.append(f"  {part}: {value}")
+    return "\n".join(lines)
+
+
+__all__ = [
+    "Cache",
+    "CacheWarning",
+    "Memory",
+    "default_cache",
+    "default_folder",
+    "explain_entry",
+    "list_entries",
+    "remove_entries",
+]

@@ -1,0 +1,52 @@
+"""What differs between two recipes, in words: `keep 54 -> 64`, `code of nodes.select::_top changed`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One phrase per part of the recipe that differs."""
+    return list(_phrases(old, new))
+
+
+def _phrases(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    if old.get("version") != new.get("version"):
+        yield f"version {old.get('version')} -> {new.get('version')}"
+    yield from _code(old.get("code", {}), new.get("code", {}))
+    yield from _widgets(old.get("widgets", {}), new.get("widgets", {}))
+    before, after = old.get("inputs", {}), new.get("inputs", {})
+    changed = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+    if changed:
+        yield f"input {', '.join(changed)} changed"
+    if old.get("models") != new.get("models"):
+        yield "model files changed"
+    for part in ("wanted", "device", "dtype", "libraries"):
+        if old.get(part) != new.get(part):
+            yield f"{'side channels' if part == 'wanted' else part} {_text(old.get(part))} -> {_text(new.get(part))}"
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _code(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    for name in dict.fromkeys([*old, *new]):
+        if old.get(name) != new.get(name):
+            verb = "is new" if name not in old else "is gone" if name not in new else "changed"
+            yield f"code of {name} {verb}"
+
+
+def _widgets(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    for name in dict.fromkeys([*old, *new]):
+        before, after = old.get(name, "nothing"), new.get(name, "nothing")
+        if before == after:
+            continue
+        path, _, print_before = before.rpartition(" = ")
+        path_after, _, print_after = after.rpartition(" = ")
+        if path and path == path_after and print_before != print_after:
+            yield f"file {os.path.basename(path)} changed"
+        else:
+            yield f"{name} {path or before} -> {path_after or after}"

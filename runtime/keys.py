@@ -1,0 +1,104 @@
+"""Cache keys: a hash of the recipe of a value, never of the value.
+
+Node and version, code, widgets (files by their bytes), the keys of what is wired to it, the side channels asked
+of it, device class, dtype and library versions. `parts` spells the same out, so that a miss can be explained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .files import file_fingerprint
+from .needs import Need
+from .statics import Statics
+from .store import Unstorable, pack
+
+FORMAT = "1"  # of keys and cache files
+_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "decord2", "av")
+
+
+class Recipe(NamedTuple):
+    """All that decides a value. inputs: per socket the keys wired to it, with the output after a colon."""
+
+    statics: Statics
+    widgets: Mapping[str, Any]
+    inputs: tuple[tuple[str, tuple[str, ...]], ...]
+    wanted: frozenset[Need]
+    known: Any
+    device: str
+    dtype: str
+
+    def key(self) -> str:
+        """32 hexadecimal digits."""
+        widgets = [(name, _canonical(value)) for name, value in self.widgets.items()] if self.widgets else ""
+        wanted = sorted(need.key for need in self.wanted) if self.wanted else ""
+        known = "" if self.known is None else _identity(self.known)
+        text = (
+            f"{self.statics.prefix}\0{widgets}\0{self.inputs}\0{wanted}\0{known}\0{self.device}\0{self.dtype}"
+        )
+        return hashlib.blake2b(
+            f"{libraries()}\0{text}".encode(errors="surrogatepass"), digest_size=16
+        ).hexdigest()
+
+    def parts(self) -> dict[str, Any]:
+        """The same as JSON, part by part."""
+        return {
+            "format": FORMAT,
+            "node": self.statics.type.name,
+            "version": self.statics.type.version,
+            "code": dict(self.statics.code.parts),
+            "widgets": {name: _canonical(value) for name, value in self.widgets.items()},
+            "inputs": {name: list(keys) for name, keys in self.inputs},
+            "wanted": sorted(need.key for need in self.wanted),
+            "models": _identity(self.known),
+            "device": self.device,
+            "dtype": self.dtype,
+            "libraries": libraries(),
+        }
+
+
+@cache
+def libraries() -> str:
+    """The key format and the versions of the libraries that compute: `1 torch 2.13.0, ...`."""
+    return f"{FORMAT} " + ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _canonical(value: Any) -> str:
+    """A widget value as text. A path is itself (handles carry it) and the bytes that lie there."""
+    if isinstance(value, Path):
+        return f"{os.path.abspath(value)} = {file_fingerprint(value)}"
+    if type(value) is tuple:
+        return f"({', '.join(map(_canonical, value))})"
+    return repr(value)
+
+
+def _identity(known: Any) -> str:
+    """The fingerprints of the model and media handles in a foreseen value; "" when it holds none."""
+    if isinstance(known, tuple):
+        return " ".join(filter(None, map(_identity, known)))
+    fingerprint = getattr(known, "fingerprint", None)
+    if not isinstance(fingerprint, str):
+        return ""
+    kind = getattr(getattr(known, "kind", None), "__name__", type(known).__name__)
+    return f"{kind}:{fingerprint}:{getattr(known, 'dtype', '')}:{str(getattr(known, 'device', '')).split(':')[0]}"
+
+
+def value_key(value: Any) -> str | None:
+    """The key of a value that a run is given as a parameter: by content; None when it cannot be stored."""
+    try:
+        return f"value:{pack(value).checksum()}"
+    except Unstorable:
+        return None

@@ -1,0 +1,62 @@
+"""What a run gives back: values by name, and a report with one row per step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .errors import GraphError, did_you_mean
+from .plan import Plan
+from .values import Table
+
+
+class Row(NamedTuple):
+    """One step of a report. cached: "memory", "disk" or "". tokens_out: by output name. peak: bytes."""
+
+    id: str
+    type: str
+    seconds: float
+    cached: str
+    tokens_in: int | None
+    tokens_out: Mapping[str, int]
+    bytes: int
+    peak: int
+
+    @property
+    def tokens(self) -> str:
+        """`576 -> kept 54, rest 522`; "" when no tokens go in or out."""
+        out = ", ".join(f"{name} {count}".strip() for name, count in self.tokens_out.items())
+        if self.tokens_in is None or not out:
+            return out or ("" if self.tokens_in is None else f"{self.tokens_in} ->")
+        return f"{self.tokens_in} -> {out}"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Outputs by name (`result["answer"]`), and the report: steps in the order they were done."""
+
+    outputs: Mapping[str, Any]
+    report: tuple[Row, ...]
+    seconds: float
+    plan: Plan
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.outputs:
+            raise GraphError(f"the run has no output {name!r}{did_you_mean(name, self.outputs)}")
+        return self.outputs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.outputs)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def table(self) -> Table:
+        """The report as a table: tokens in and out, seconds, bytes of the value, peak memory."""
+        rows = tuple(
+            (row.id, row.type, row.cached, row.tokens, round(row.seconds, 6), row.bytes, row.peak)
+            for row in self.report
+        )
+        columns = ("node", "type", "cached", "tokens", "seconds", "bytes", "peak")
+        return Table(columns, rows, self.plan.graph.title)
