@@ -21,6 +21,7 @@ from tokenloom.runtime.widgets import MISSING, Range
 @pytest.fixture(autouse=True)
 def _no_traces() -> Iterator[None]:
     """Nodes made by a test leave the registry with it."""
+    registry.load_builtin()
     before = dict(registry._nodes)
     yield
     registry._nodes.clear()

@@ -25,6 +25,7 @@ def {name}(*, keep: int = {keep}) -> int:
 
 @pytest.fixture(autouse=True)
 def _no_traces() -> Iterator[None]:
+    registry.load_builtin()
     before, loaded = dict(registry._nodes), set(registry._loaded)
     yield
     registry._nodes.clear()
