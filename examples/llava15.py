@@ -1,0 +1,26 @@
+"""LLaVA-1.5 with every visual token: the same graph as `tokenloom run llava15`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tokenloom import Graph, nodes, run
+
+
+def llava15(image: Path, question: str = "What is in the picture?", checkpoint: str = "tiny-random") -> Graph:
+    """Every patch of one picture, and the answer."""
+    with Graph("LLaVA-1.5, every visual token") as g:
+        model = nodes.load_model(checkpoint=checkpoint)
+        tiles = nodes.preprocess(model.chat, nodes.load_image(path=image))
+        patches = nodes.encode_vision(model.vision, tiles)
+        visual = nodes.project_mlp(model.projector, patches)
+        prompt = nodes.render_chat(model.chat, question=question)
+        state = nodes.prefill(model.llm, nodes.place_tokens(model.llm, prompt, visual))
+        answer = nodes.generate(model.llm, state, model.chat, max_new_tokens=64)
+        g.output(answer=answer.text, tokens=visual)
+    return g
+
+
+if __name__ == "__main__":
+    print(run(llava15(Path(sys.argv[1])))["answer"])

@@ -1,0 +1,31 @@
+"""VisionZip on a clip, frame by frame: the same graph as `tokenloom run visionzip_video`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tokenloom import Graph, nodes, run
+
+
+def visionzip_video(
+    video: Path, question: str = "What happens in the video?", checkpoint: str = "tiny-random"
+) -> Graph:
+    """64 tokens of each of 32 frames, and the answer."""
+    with Graph("VisionZip on a video, frame by frame") as g:
+        model = nodes.load_model(checkpoint=checkpoint)
+        frames = nodes.sample_frames(nodes.load_video(path=video), frames=32)
+        tiles = nodes.preprocess(model.chat, frames)
+        patches = nodes.encode_vision(model.vision, tiles, layer=-2, features="cls_patch")
+        kept, rest = nodes.select_dominant(patches, keep=54)
+        merged = nodes.merge_contextual(kept, rest, targets=10)
+        visual = nodes.project_mlp(model.projector, merged)
+        prompt = nodes.render_chat(model.chat, question=question, media="video")
+        state = nodes.prefill(model.llm, nodes.place_tokens(model.llm, prompt, visual))
+        answer = nodes.generate(model.llm, state, model.chat, max_new_tokens=64)
+        g.output(answer=answer.text, tokens=merged)
+    return g
+
+
+if __name__ == "__main__":
+    print(run(visionzip_video(Path(sys.argv[1])))["answer"])
