@@ -9,24 +9,11 @@ from torch import Tensor
 
 from tokenloom.nodes.tile import pad_square, preprocess, resize_crop, tile_anyres
 from tokenloom.runtime import anyres, pixels
-from tokenloom.runtime.models.chat import ChatFormat
-from tokenloom.runtime.models.handle import ImageFacts, Model, ModelFacts
+from tokenloom.runtime.models.handle import ImageFacts
 from tokenloom.runtime.values import Frames
 
+from ..handles import image_handle
 from .runners import Case, runs
-
-
-def handle(image: ImageFacts) -> Model[ChatFormat]:
-    """A model handle that knows how pictures are prepared and nothing else."""
-    return Model(
-        kind=ChatFormat,
-        loader="none",
-        folder="",
-        fingerprint="",
-        dtype="float32",
-        device="cpu",
-        facts=ModelFacts(name="golden", image=image),
-    )
 
 
 def _facts(case: Case, **more: Any) -> ImageFacts:
@@ -50,7 +37,7 @@ def _exact(case: Case, got: Tensor, name: str) -> None:
 
 @runs("visionzip", "image preprocessing, pad and plain")
 def run_pad_and_plain(case: Case) -> None:
-    chat = handle(_facts(case, aspect="pad"))
+    chat = image_handle(_facts(case, aspect="pad"))
     pictures = _raw(case)
     padded = pad_square(chat, _frames(*pictures))
     assert preprocess(chat, _frames(*pictures)).pixels.equal(padded.pixels)
@@ -66,7 +53,7 @@ def run_pad_and_plain(case: Case) -> None:
 @runs("visionzip", "anyres preprocessing")
 def run_anyres(case: Case) -> None:
     pinpoints = tuple((w, h) for w, h in case.facts["image_grid_pinpoints_wh"])
-    chat = handle(_facts(case, aspect="anyres", pinpoints=pinpoints))
+    chat = image_handle(_facts(case, aspect="anyres", pinpoints=pinpoints))
     pictures = _raw(case)
     together = tile_anyres(chat, *(_frames(p) for p in pictures))
     assert preprocess(chat, *(_frames(p) for p in pictures)).pixels.equal(together.pixels)

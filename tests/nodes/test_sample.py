@@ -122,9 +122,9 @@ def test_damaged_frames_are_an_error_or_clamped(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as caught:
         sample_frames(video, frames=3, rule="linspace")
     assert str(caught.value) == (
-        f"sample_frames: {video.path}: 1 of 3 wanted frames cannot be decoded (the first is frame {last}), the "
-        "file is damaged or cut off; mend the file, or set damaged: clamp to repeat the last frame that can be "
-        "read"
+        f"sample_frames: {video.path}: 1 of 3 wanted frames cannot be decoded (the first is frame {last}), "
+        "the file is damaged or cut off; mend the file, or set damaged: clamp to repeat the last frame that "
+        "can be read"
     )
     frames = sample_frames(video, frames=3, rule="linspace", damaged="clamp")
     assert shown(frames) == [0, last // 2, last // 2]
