@@ -2,6 +2,10 @@
 
 from .encode import encode_vision as encode_vision
 from .generate import generate as generate
+from .inspect import attention_map as attention_map
+from .inspect import heatmap_overlay as heatmap_overlay
+from .inspect import mask_to_indices as mask_to_indices
+from .inspect import token_mask_preview as token_mask_preview
 from .media import load_image as load_image
 from .media import load_video as load_video
 from .merge import merge_contextual as merge_contextual

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tokenloom.nodes.encode import encode_vision
+from tokenloom.nodes.generate import generate
+from tokenloom.nodes.inspect import (
+    attention_map,
+    heatmap_overlay,
+    mask_to_indices,
+    over_box,
+    stretched,
+    token_mask_preview,
+)
 from tokenloom.nodes.merge import merge_contextual
-from tokenloom.nodes.models import load_projector, load_vision_tower
+from tokenloom.nodes.models import Loaded, load_model, load_projector, load_vision_tower
+from tokenloom.nodes.place import place_tokens
+from tokenloom.nodes.prefill import prefill, read_logits
 from tokenloom.nodes.project import project_mlp
-from tokenloom.nodes.select import Picked, rank, select_dominant
+from tokenloom.nodes.select import Picked, rank, select_dominant, select_tokens
+from tokenloom.runtime.context import demand
 from tokenloom.runtime.errors import BudgetError
+from tokenloom.runtime.models.facts import CLIP_MEAN, CLIP_STD
 from tokenloom.runtime.models.handle import Model
 from tokenloom.runtime.models.projector import Projector
-from tokenloom.runtime.values import Kind, Patches, Source, Tile, Tiles, Tokens
+from tokenloom.runtime.needs import Need
+from tokenloom.runtime.pixels import normalise
+from tokenloom.runtime.values import (
+    Frames,
+    Kind,
+    Patches,
+    Prompt,
+    Source,
+    Tile,
+    Tiles,
+    Tokens,
+    VisualTokens,
+)
 
 from .runners import Case, runs
 
@@ -151,3 +178,93 @@ def tower(case: Case) -> None:
     case.check(project_mlp(projector, plain).features.reshape(shape), "full.projected")
     for budget in case.facts["hyper_parameters"]["budgets"]:
         check_budget(case, patches, projector, budget["key"], budget)
+
+
+@runs("visionzip", "attention visualiser (gradio_demo.py)")
+def visualiser(case: Case) -> None:
+    image = case.inputs["image"]
+    squeezed = Image.fromarray(image.numpy()).resize((336, 336), Image.Resampling.BILINEAR)
+    pixels = normalise([np.asarray(squeezed)], CLIP_MEAN, CLIP_STD)
+    assert pixels.half().equal(case.expected["pixel_values"]), f"{case.name}: pixels"
+    height, width = image.shape[:2]
+    whole = Tile(frame=0, box=(0, 0, width, height))
+    vision = load_vision_tower(checkpoint=str(case.weights / "vision_tower"))
+    with demand(Need("attention", -2)):
+        patches = encode_vision(
+            vision, Tiles(pixels, (whole,), ((width, height),), (0.0,)), features="cls_patch"
+        )
+
+    received = torch.tensor(attention_map(patches, reduce="received").rows)
+    case.check(received, "received_attention_24")
+    blocks = stretched(over_box(received, (336, 336), (0, 0, 336, 336), smooth=False))
+    case.check(blocks[::4, ::4], "patch_heatmap")
+    frames = Frames((image,), torch.zeros(1, dtype=torch.float64))
+    for i, click in enumerate(case.facts["clicks"]):
+        index = click["grid_index"]
+        right = attention_map(patches, index=index)
+        case.check(torch.tensor(right.rows), f"row_correct_24.{i}")
+        row = torch.tensor(attention_map(patches, index=index, previous=True).rows)
+        case.check(row, f"row_upstream_24.{i}")
+        zoomed = stretched(over_box(row, (336, 336), (0, 0, 336, 336), smooth=True))
+        case.check(zoomed[::4, ::4], f"point_heatmap.{i}")
+        shown = heatmap_overlay(frames, right, marker=tuple(click["click_xy"]))
+        assert shown.pixels.shape == image.shape
+
+
+def check_llm(case: Case, model: Loaded, visual: VisualTokens, key: str) -> None:
+    """Embeddings, logits and greedy ids of one run, where they are recorded."""
+    placed = place_tokens(model.llm, Prompt.of_ids(case.facts["input_ids"]), visual)
+    if f"{key}.inputs_embeds" in case.expected:
+        case.check(placed.embeds[None], f"{key}.inputs_embeds")
+    logits = read_logits(model.llm, prefill(model.llm, placed), rows="all")
+    case.check(logits.values[None], f"{key}.logits")
+    if f"{key}.generate_ids" in case.expected:
+        want = case.expected[f"{key}.generate_ids"][0, 1:]  # upstream returns a leading BOS
+        answer = generate(model.llm, placed, max_new_tokens=len(want)).answer
+        case.check(torch.tensor(answer.ids), want, f"{key}.generate_ids")
+
+
+@runs("visionzip", "manual token selection (demo-chat branch)")
+def manual_selection(case: Case) -> None:
+    model = load_model(checkpoint=str(case.weights), dtype="float32", device="cpu")
+    tiles = plain_tiles(case.inputs["pixel_values"])
+    patches = encode_vision(model.vision, tiles, features="cls_patch")
+    case.check(patches.side["cls_attention"][None], case.expected["cls_attention"].sum(1)[:, 0])
+    for row in case.facts["select_ks"]:
+        top = select_dominant(encode_vision(model.vision, tiles, features="patch"), keep=row["token_num"])
+        case.check(top.kept.member[None], f"select.{row['token_num']}")
+    visual = project_mlp(model.projector, patches)
+    for run in case.facts["runs"]:
+        chosen = select_tokens(visual, indices=tuple(run["select_tokens"]), cls_token=run["cls_flag"]).kept
+        assert len(chosen) == run["visual_tokens"]
+        check_llm(case, model, chosen, run["key"])
+    check_drawing(case)
+
+
+def check_drawing(case: Case) -> None:
+    """From what was drawn to patches, and the preview of those that are left."""
+    image = case.inputs["ui.image"]
+    size = (image.shape[1], image.shape[0])
+    source = Source((Tile(frame=0, box=(0, 0, *size)),), 24, 24, (size,), (0.0,))
+    patches = Patches.of_patches(source, torch.zeros(576, 1))
+    drawn = Frames((case.inputs["ui.layer_alpha"][..., None].expand(-1, -1, 3),), torch.zeros(1).double())
+    table = mask_to_indices(drawn, patches)
+    case.check(torch.tensor([row[0] for row in table.rows]), "ui.selected")
+    kept = select_tokens(patches, table).kept
+    frames = Frames((image,), torch.zeros(1, dtype=torch.float64))
+    case.check(token_mask_preview(frames, kept, spill=True).pixels, "ui.masked")
+
+
+@runs("visionzip", "LightCompress variant on LLaVA-1.5 (CLS not sent; prune_only / merge_only)")
+def lightcompress(case: Case) -> None:
+    model = load_model(checkpoint=str(case.weights), dtype="float32", device="cpu")
+    patches = encode_vision(model.vision, plain_tiles(case.inputs["pixel_values"]), features="cls_patch")
+    for run in case.facts["runs"]:
+        keep = 0 if run["merge_only"] else run["dominant"]
+        picked = select_dominant(patches, keep=keep, cls_token="drop")
+        merged = merge_contextual(picked.kept, picked.rest, targets=run["contextual"])
+        out = picked.kept if run["prune_only"] else merged
+        case.check(out.features[None], f"{run['key']}.tower_features")
+        visual = project_mlp(model.projector, out)
+        case.check(visual.features[None], f"{run['key']}.image_features")
+        check_llm(case, model, visual, run["key"])
