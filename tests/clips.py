@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -59,7 +60,7 @@ def write_clip(
 ) -> Path:
     """A clip of numbered pictures; `milliseconds`: the time of each; `rotation`: degrees to show it by."""
     with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
-        stream = container.add_stream(codec, rate=rate)
+        stream: Any = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.gop_size, stream.codec_context.max_b_frames = gop, b_frames
         stream.codec_context.thread_count = 1
@@ -68,8 +69,8 @@ def write_clip(
         if rotation:
             stream.set_display_rotation(rotation)
         for i in range(count):
-            turned = size if rotation % 180 == 0 else size[::-1]
-            picture = np.rot90(numbered(i, turned), -rotation // 90)
+            upright = size if rotation % 180 == 0 else (size[1], size[0])
+            picture = np.rot90(numbered(i, upright), -rotation // 90)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
             frame.pts = i if milliseconds is None else milliseconds[i]
             if milliseconds is not None:
@@ -82,12 +83,12 @@ def write_clip(
 def cut_without_decoding(source: Path, path: Path, start: float) -> Path:
     """The packets from the keyframe before `start` on: an edit list hides those before it."""
     with av.open(str(source)) as given, av.open(str(path), "w") as made:
-        stream = given.streams.video[0]
+        stream: Any = given.streams.video[0]
         copy = made.add_stream_from_template(stream)
         offset = int(start / stream.time_base)
         given.seek(offset, stream=stream, backward=True)
         for packet in given.demux(stream):
-            if packet.dts is not None:
+            if packet.dts is not None and packet.pts is not None:
                 packet.pts, packet.dts = packet.pts - offset, packet.dts - offset
                 packet.stream = copy
                 made.mux(packet)
