@@ -1,7 +1,7 @@
 """Values of earlier runs by key: a memory tier with a byte budget before a disk tier.
 
-A value that comes from the cache is the very object that was put in, never a copy: values are frozen, and no node
-may write into the tensors of its inputs.
+A value that comes from the cache is the very object that was put in, never a copy: values are frozen, and no
+node may write into the tensors of its inputs.
 
 Environment: TOKENLOOM_CACHE names the folder (default: the platform's cache folder for users).
 """
@@ -68,7 +68,7 @@ class Cache:
     def __init__(self, folder: Path | str | None, *, memory: int = MEMORY, disk: int = DISK) -> None:
         self.memory = Memory(memory)
         self.disk = None if folder is None else Disk(Path(folder), disk)
-        self._recipes: dict[tuple[str, str], tuple[str, Recipe]] = {}
+        self._recipes: dict[str, Recipe] = {}
 
     def where(self, key: str) -> Literal["memory", "disk"] | None:
         """The tier that holds a value for this key; a file is not opened for it."""
@@ -94,7 +94,7 @@ class Cache:
         """Hold a value; on disk too if it is small, was slow, or `keep` is set. Its bytes come back."""
         size = bytes_of(value)
         self.memory.put(key, value, size, seconds)
-        self._recipes[name, recipe.statics.type.name] = (key, recipe)
+        self._recipes[name] = recipe
         if self.disk is not None and (keep or size < SMALL or seconds > SLOW):
             self.save(key, value, seconds=seconds, name=name, recipe=recipe)
         return size
@@ -126,15 +126,15 @@ class Cache:
         if self.where(key) is not None:
             return "cached"
         node = recipe.statics.type.name
-        known = self._recipes.get((name, node))
-        if known is not None and known[0] != key:
-            return "; ".join(difference(known[1].parts(), recipe.parts())) or "dropped from the cache"
+        known = self._recipes.get(name)
+        if known is not None and known.statics.type.name == node:
+            return "; ".join(difference(known.parts(), recipe.parts())) or "dropped from the cache"
         if self.disk is not None:
             for entry in self.disk.entries():
                 old = entry.manifest.get("recipe", {})
                 if entry.manifest.get("name") == name and old.get("node") == node:
                     return "; ".join(difference(old, recipe.parts())) or "dropped from the cache"
-        return "dropped from the cache" if known is not None else "never cached"
+        return "never cached"
 
     def entries(self) -> list[Entry]:
         """What lies on disk, last used first."""
@@ -163,7 +163,7 @@ def _cache_at(folder: Path) -> Cache:
     return Cache(folder)
 
 
-# -- the command line ------------------------------------------------------------------------------------------
+# -- the command line ---------------------------------------------------------------------------------------
 
 
 def list_entries(cache: Cache) -> Table:

@@ -2,72 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .build import ParamRef
+from .arrange import Arrangement
 from .errors import NeedError
 from .fit import fits
-from .ir import Step, Wire
+from .ir import Step
 from .needs import Need
-
-End = Wire | ParamRef
 
 
 class Demand:
     """Walks the steps from the last to the first, so that every need has arrived when a step is reached."""
 
     def __init__(
-        self,
-        order: list[Step],
-        number: Mapping[str, int],
-        feeds: Mapping[str, list[tuple[str, bool, list[End]]]],
-        params: Mapping[str, Any],
-        widgets: list[Mapping[str, Any]],
+        self, made: Arrangement, params: Mapping[str, Any], widgets: Sequence[Mapping[str, Any]]
     ) -> None:
-        self._order, self._number, self._feeds, self._params = order, number, feeds, params
-        self._widgets = widgets
+        self._made, self._params, self._widgets = made, params, widgets
         # per step: need -> (who asked first, the type it is asked of)
-        self._asked: dict[int, dict[Need, tuple[str, Any]]] = {}
+        self._asked: dict[int, dict[Need, tuple[int, Any]]] = {}
         self._family: dict[tuple[Any, Any], bool] = {}
 
     def wanted(self) -> dict[int, frozenset[Need]]:
         """The needs that each providing step must meet, by its number."""
         out: dict[int, frozenset[Need]] = {}
-        for i in range(len(self._order) - 1, -1, -1):
-            step = self._order[i]
-            arrived = self._asked.pop(i, {})
+        made = self._made
+        for number in range(len(made.order) - 1, -1, -1):
+            arrived = self._asked.pop(number, {})
+            if not arrived and not made.statics[number].has_needs:
+                continue
+            step = made.order[number]
             mine = frozenset(need for need in arrived if need.channel in step.type.provides)
             if mine:
-                out[i] = mine
+                out[number] = mine
             for need, (asker, of) in arrived.items():
                 if need not in mine:
-                    self._pass_on(step, need, asker, of)
-            needs = step.type.needs(self._widgets[i])
-            for socket, _, ends in self._feeds[step.id] if needs else ():
+                    self._pass_on(number, step, need, asker, of)
+            needs = step.type.needs(self._widgets[number])
+            for socket, _, slots in made.inputs[number] if needs else ():
                 for need in needs.get(socket, ()):
-                    for end in ends:
-                        self._ask(end, need, step.id, step.type.sockets[socket].type)
+                    for slot in slots:
+                        self._ask(slot, need, number, step.type.sockets[socket].type)
         return out
 
-    def _pass_on(self, step: Step, need: Need, asker: str, of: Any) -> None:
+    def _pass_on(self, number: int, step: Step, need: Need, asker: int, of: Any) -> None:
         """Through every socket of the same family: tokens come from tokens, a state from a state."""
         passed = False
-        for socket, _, ends in self._feeds[step.id]:
+        for socket, _, slots in self._made.inputs[number]:
             if self._same_family(step.type.sockets[socket].type, of):
-                for end in ends:
-                    self._ask(end, need, asker, of)
-                passed = passed or bool(ends)
+                passed = True
+                for slot in slots:
+                    self._ask(slot, need, asker, of)
         if not passed:
-            raise _unmet(need, asker, self._order[self._number[asker]], f"{step.id} ({step.type.name})")
+            raise self._unmet(need, asker, f"{step.id} ({step.type.name})")
 
-    def _ask(self, end: End, need: Need, asker: str, of: Any) -> None:
-        if isinstance(end, Wire):
-            self._asked.setdefault(self._number[end.node], {}).setdefault(need, (asker, of))
+    def _ask(self, slot: int, need: Need, asker: int, of: Any) -> None:
+        maker = self._made.makers[slot]
+        if maker >= 0:
+            self._asked.setdefault(maker, {}).setdefault(need, (asker, of))
             return
-        side = getattr(self._params.get(end.name), "side", {})
-        if need.key not in side and need.channel not in side:
-            raise _unmet(need, asker, self._order[self._number[asker]], f"parameter {end.name}")
+        name = self._made.fields[slot]
+        if need.key not in getattr(self._params.get(name), "side", {}):
+            raise self._unmet(need, asker, f"parameter {name}")
 
     def _same_family(self, a: Any, b: Any) -> bool:
         key = (a, b)
@@ -75,12 +71,13 @@ class Demand:
             self._family[key] = fits(a, b) or fits(b, a)
         return self._family[key]
 
-
-def _unmet(need: Need, asker: str, step: Step, end: str) -> NeedError:
-    at = f", {step.at}" if step.at else ""
-    error = NeedError(
-        f"{asker} needs {need.key}, and {end} neither provides it nor passes on something that does; "
-        f"put {asker} after a node that provides {need.channel}, or choose a setting that does not need it"
-    )
-    error.add_note(f"in node {asker} ({step.type.name}){at}, while planning")
-    return error
+    def _unmet(self, need: Need, asker: int, end: str) -> NeedError:
+        step = self._made.order[asker]
+        error = NeedError(
+            f"{step.id} needs {need.key}, and {end} neither provides it nor passes on something that does; "
+            f"put {step.id} after a node that provides {need.channel}, or choose a setting that does "
+            "not need it"
+        )
+        at = f", {step.at}" if step.at else ""
+        error.add_note(f"in node {step.id} ({step.type.name}){at}, while planning")
+        return error

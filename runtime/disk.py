@@ -12,6 +12,7 @@ import secrets
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +76,8 @@ class Disk:
             )
             self.remove(key)
             return None
-        try:
+        with suppress(OSError):  # a read-only cache still serves
             os.utime(path)
-        except OSError:
-            pass  # a read-only cache still serves
         return value, seconds
 
     def write(self, key: str, packed: Packed, manifest: Mapping[str, Any]) -> bool:
@@ -118,7 +117,7 @@ class Disk:
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def settle(self) -> None:
-        """After a run that wrote something: drop the oldest beyond the budget, and what killed writers left."""
+        """After writing: drop the oldest beyond the budget, and what killed writers left."""
         if not self._written:
             return
         self._written = 0

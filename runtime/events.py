@@ -111,7 +111,5 @@ class Bus:
             except Exception as error:
                 self._subscribers.remove(subscriber)
                 name = getattr(subscriber, "__qualname__", type(subscriber).__qualname__)
-                warnings.warn(
-                    f"event subscriber {name} failed ({type(error).__name__}: {error}) and gets no more events",
-                    stacklevel=2,
-                )
+                text = f"event subscriber {name} failed ({type(error).__name__}: {error})"
+                warnings.warn(f"{text} and gets no more events", stacklevel=2)

@@ -25,7 +25,8 @@ def _phrases(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
         yield "model files changed"
     for part in ("wanted", "device", "dtype", "libraries"):
         if old.get(part) != new.get(part):
-            yield f"{'side channels' if part == 'wanted' else part} {_text(old.get(part))} -> {_text(new.get(part))}"
+            name = "side channels" if part == "wanted" else part
+            yield f"{name} {_text(old.get(part))} -> {_text(new.get(part))}"
 
 
 def _text(value: Any) -> str:

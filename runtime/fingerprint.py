@@ -187,13 +187,9 @@ def _walk_without_metadata(root: ast.AST) -> Iterator[ast.AST]:
         if isinstance(n, ast.Subscript) and _last_name(n.value) == "Annotated":
             todo.append(n.slice.elts[0] if isinstance(n.slice, ast.Tuple) else n.slice)
             continue
-        for child in ast.iter_child_nodes(n):
-            if not (
-                isinstance(n, ast.FunctionDef)
-                and child in n.decorator_list
-                and _last_name(child) in ("node", "overload")
-            ):
-                todo.append(child)
+        skipped = n.decorator_list if isinstance(n, ast.FunctionDef) else []
+        skipped = [d for d in skipped if _last_name(d) in ("node", "overload")]
+        todo += [child for child in ast.iter_child_nodes(n) if child not in skipped]
 
 
 def _last_name(n: ast.AST) -> str:
@@ -221,8 +217,9 @@ def _dump(n: object) -> str:
 
 def _undocumented(body: list[ast.stmt]) -> list[ast.stmt]:
     first = body[0]
-    is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-    return body[1:] if is_text and isinstance(first.value.value, str) else body
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        return body[1:] if isinstance(first.value.value, str) else body
+    return body
 
 
 def _imports(root: ast.AST, package: str) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -1,7 +1,8 @@
 """Cache keys: a hash of the recipe of a value, never of the value.
 
-Node and version, code, widgets (files by their bytes), the keys of what is wired to it, the side channels asked
-of it, device class, dtype and library versions. `parts` spells the same out, so that a miss can be explained.
+Node and version, code, widgets (files by their bytes), the keys of what is wired to it, the side channels
+asked of it, device class, dtype and library versions. `parts` spells the same out, so that a miss can be
+explained.
 """
 
 from __future__ import annotations
@@ -36,15 +37,7 @@ class Recipe(NamedTuple):
 
     def key(self) -> str:
         """32 hexadecimal digits."""
-        widgets = [(name, _canonical(value)) for name, value in self.widgets.items()] if self.widgets else ""
-        wanted = sorted(need.key for need in self.wanted) if self.wanted else ""
-        known = "" if self.known is None else _identity(self.known)
-        text = (
-            f"{self.statics.prefix}\0{widgets}\0{self.inputs}\0{wanted}\0{known}\0{self.device}\0{self.dtype}"
-        )
-        return hashlib.blake2b(
-            f"{libraries()}\0{text}".encode(errors="surrogatepass"), digest_size=16
-        ).hexdigest()
+        return recipe_key(*self)
 
     def parts(self) -> dict[str, Any]:
         """The same as JSON, part by part."""
@@ -61,6 +54,23 @@ class Recipe(NamedTuple):
             "dtype": self.dtype,
             "libraries": libraries(),
         }
+
+
+def recipe_key(
+    statics: Statics,
+    widgets: Mapping[str, Any],
+    inputs: tuple[tuple[str, tuple[str, ...]], ...],
+    wanted: frozenset[Need],
+    known: Any,
+    device: str,
+    dtype: str,
+) -> str:
+    """The key of a recipe, given part by part."""
+    settings = [(name, _canonical(value)) for name, value in widgets.items()] if widgets else ""
+    needs = sorted(need.key for need in wanted) if wanted else ""
+    models = "" if known is None else _identity(known)
+    text = f"{libraries()}\0{statics.prefix}\0{settings}\0{inputs}\0{needs}\0{models}\0{device}\0{dtype}"
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 @cache
@@ -93,7 +103,8 @@ def _identity(known: Any) -> str:
     if not isinstance(fingerprint, str):
         return ""
     kind = getattr(getattr(known, "kind", None), "__name__", type(known).__name__)
-    return f"{kind}:{fingerprint}:{getattr(known, 'dtype', '')}:{str(getattr(known, 'device', '')).split(':')[0]}"
+    device = str(getattr(known, "device", "")).partition(":")[0]
+    return f"{kind}:{fingerprint}:{getattr(known, 'dtype', '')}:{device}"
 
 
 def value_key(value: Any) -> str | None:

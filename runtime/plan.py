@@ -1,7 +1,7 @@
 """Graph to plan: what will run, in which order, with which settings, side channels and cache keys.
 
-A plan is made without reading weights or decoding media. It holds every step that the wanted outputs depend on;
-`state` says which of them will run, which come from the cache, and which nobody needs because of that.
+A plan is made without reading weights or decoding media. It holds every step that the wanted outputs depend
+on; `state` says which will run, which come from the cache, and which nobody needs because of that.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
+from .arrange import Arrangement, Inputs
+from .binding import Values, results
 from .cache import Cache
 from .device import resolve_device, resolve_dtype
 from .ir import Step
@@ -22,16 +24,17 @@ from .values import Table
 
 if TYPE_CHECKING:
     from .graph import Graph
+    from .planner import Planner
 
 State = Literal["run", "memory", "disk", "skip"]
+_NONE: frozenset[Need] = frozenset()
 
 
 class Planned(NamedTuple):
     """One step of a plan.
 
-    inputs: per socket that is fed, whether it is variadic and the slots of its values. outs: (output, slot)
-    of everything that is taken from it. sources: numbers of the steps it waits for. recipe: what its key is
-    made of; volatile: it or something upstream is impure, so its key is this run's own.
+    inputs: per socket that is fed, whether it is variadic and the slots of its values. outs: slots of the
+    values that are taken from it. volatile: it or something upstream is impure, so its key is this run's own.
     """
 
     number: int
@@ -39,13 +42,11 @@ class Planned(NamedTuple):
     step: Step
     statics: Statics
     widgets: Mapping[str, Any]
-    inputs: tuple[tuple[str, bool, tuple[int, ...]], ...]
-    outs: tuple[tuple[str, int], ...]
-    sources: tuple[int, ...]
+    inputs: Inputs
+    outs: tuple[int, ...]
     wanted: frozenset[Need]
     known: Any
     key: str
-    recipe: Recipe
     volatile: bool
     device: str
     state: State
@@ -57,16 +58,74 @@ class Planned(NamedTuple):
         return f"{self.id} ({self.statics.type.name}){at}"
 
 
+class Steps(Sequence[Planned]):
+    """The steps of a plan, in the order they run; each is put together when it is looked at."""
+
+    def __init__(self, made: Arrangement, planner: Planner, states: list[State]) -> None:
+        self._made, self._planner, self._states = made, planner, states
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    @overload
+    def __getitem__(self, number: int) -> Planned: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Planned]: ...
+    def __getitem__(self, number: int | slice) -> Planned | list[Planned]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(len(self))[number]]
+        made, planner = self._made, self._planner
+        step = made.order[number]
+        return Planned(
+            number,
+            step.id,
+            step,
+            made.statics[number],
+            planner.widgets[number],
+            made.inputs[number],
+            made.outs[number],
+            planner.wanted.get(number, _NONE),
+            planner.known.get(number),
+            planner.keys[number],
+            bool(planner.volatile[number]),
+            step.device or planner.device,
+            self._states[number],
+        )
+
+    def state(self, number: int) -> State:
+        """What becomes of a step."""
+        return self._states[number]
+
+    def key(self, number: int) -> str:
+        """A step's cache key."""
+        return self._planner.keys[number]
+
+    def sources(self, number: int) -> list[int]:
+        """The steps that a step waits for, each once."""
+        return self._made.sources(number)
+
+    def inputs(self, number: int) -> Inputs:
+        """The slots of a step's sockets."""
+        return self._made.inputs[number]
+
+    def recipe(self, number: int) -> Recipe:
+        """What a step's key is made of."""
+        return self._planner.recipe(number)
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Steps in the order they run; results by name as slots; values of parameters wired to sockets by slot."""
+    """What will run. outputs: results by name, as slots. given: values of parameters wired to sockets, by slot.
+
+    fields: the output that each slot holds ("" for the only one). targets: steps that make the results.
+    """
 
     graph: Graph
     params: Mapping[str, Any]
-    steps: tuple[Planned, ...]
+    steps: Steps
     outputs: Mapping[str, int]
     given: Mapping[int, Any]
-    slots: int
+    fields: Sequence[str]
     targets: tuple[int, ...]
     device: str
     dtype: str
@@ -85,13 +144,11 @@ class Plan:
         out: dict[str, str] = {}
         for planned in self.steps:
             if planned.state == "run":
-                out.update((self.steps[number].id, planned.id) for number in planned.sources)
-        kept = set(self.outputs.values())
-        return {
-            name: last
-            for name, last in out.items()
-            if not any(slot in kept for _, slot in self.by_id[name].outs)
-        }
+                sources = self.steps.sources(planned.number)
+                out.update((self.steps[source].id, planned.id) for source in sources)
+        for name in [n for n in out if not set(self.by_id[n].outs).isdisjoint(self.outputs.values())]:
+            del out[name]  # a result is not freed
+        return out
 
     def why(self, name: str) -> str:
         """Why a step runs: what changed since it was last cached, or that it never was."""
@@ -104,7 +161,7 @@ class Plan:
             return "follows an impure step"
         if self.cache is None:
             return "no cache"
-        return self.cache.explain(planned.id, planned.key, planned.recipe)
+        return self.cache.explain(planned.id, planned.key, self.steps.recipe(planned.number))
 
     def table(self) -> Table:
         """One row per step: what runs, what comes from the cache, why, and the side channels asked of it."""
@@ -132,7 +189,8 @@ class Plan:
 
     def command(self, from_: str | None = None) -> str:
         """The command line (or the call, for a graph without a file) that runs this plan, from a step on."""
-        given = {k: v for k, v in self.params.items() if isinstance(v, str | int | float | bool) or v is None}
+        plain = (str, int, float, type(None))
+        given = {k: v for k, v in self.params.items() if isinstance(v, plain)}
         given |= {k: str(v) for k, v in self.params.items() if hasattr(v, "__fspath__")}
         given = {k: v for k, v in given.items() if v != self.graph.params[k].default}
         if self.graph.at is None:
@@ -146,11 +204,10 @@ class Plan:
 
 
 def _word(value: Any) -> str:
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if not value
-        else ("true" if value is True else str(value))
-    )
+    """A value as it is typed after `name=`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def plan(
@@ -174,8 +231,23 @@ def plan(
     from .planner import Planner
 
     device = resolve_device(device)
-    planner = Planner(graph, dict(params or {}), device, resolve_dtype(dtype, device), cache)
-    return planner.plan(outputs, until, from_)
-
-
-__all__ = ["Plan", "Planned", "Sequence", "State", "plan"]
+    dtype = resolve_dtype(dtype, device)
+    values = Values(graph, params or {})
+    wanted = results(graph, outputs, until)
+    made = Arrangement(graph, values, wanted.values())
+    planner = Planner(made, values, device, dtype, cache)
+    given = {slot: values.known[made.fields[slot]] for slot, maker in enumerate(made.makers) if maker < 0}
+    return Plan(
+        graph,
+        values.known,
+        Steps(made, planner, planner.states(from_)),
+        dict(zip(wanted, made.results, strict=True)),
+        given,
+        made.fields,
+        tuple(made.targets),
+        device,
+        dtype,
+        cache,
+        from_,
+        until,
+    )

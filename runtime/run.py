@@ -81,8 +81,8 @@ def execute(
 ) -> Result:
     """Run a plan. cancel: asked between nodes and, by nodes that report progress, within them.
 
-    Errors: Cancelled when told to stop; whatever a node raises, with notes that say which node of which file it
-    was, what went in, and the command that resumes. What was done until then stays in the cache.
+    Errors: Cancelled when told to stop; whatever a node raises, with notes that say which node of which file
+    it was, what went in, and the command that resumes. What was done until then stays in the cache.
     """
     stop = cancel.is_set if isinstance(cancel, Flag) else cancel
     return Dispatcher(plan, Bus(subscribers), stop).run()
@@ -93,13 +93,13 @@ class Dispatcher:
 
     def __init__(self, plan: Plan, bus: Bus, cancel: Callable[[], bool] | None) -> None:
         self.plan, self.bus, self.cancel = plan, bus, cancel
-        self.values: list[Any] = [MISSING] * plan.slots
+        self.values: list[Any] = [MISSING] * len(plan.fields)
         for slot, value in plan.given.items():
             self.values[slot] = value
         self.finished: SimpleQueue[Completion] = SimpleQueue()
         self.lane: Lane = InlineLane(self.finished, plan.device)
         self.rows: list[Row] = []
-        self.uses = [0] * plan.slots
+        self.uses = [0] * len(plan.fields)
         self.waiting = [-1] * len(plan.steps)  # -1: does not run
         self.takers: list[list[int]] = [[] for _ in plan.steps]
         self.ready: list[int] = []
@@ -141,15 +141,14 @@ class Dispatcher:
             if seen[number]:
                 continue
             seen[number] = 1
-            planned = plan.steps[number]
             value = MISSING
-            if cache is not None and planned.state in ("memory", "disk"):
-                value = cache.get(planned.key, MISSING)
+            if cache is not None and plan.steps.state(number) in ("memory", "disk"):
+                value = cache.get(plan.steps.key(number), MISSING)
             if value is MISSING:
                 must.append(number)
-                stack += planned.sources
+                stack += plan.steps.sources(number)
             else:
-                cached.append((planned, value))
+                cached.append((plan.steps[number], value))
         if self.bus:
             self.bus.emit(RunStarted(title=plan.graph.title, run=len(must), cached=len(cached)))
         for planned, value in sorted(cached, key=lambda one: one[0].number):
@@ -165,11 +164,10 @@ class Dispatcher:
         for number in must:
             waiting[number] = 0
         for number in must:
-            planned = steps[number]
-            for _, _, slots in planned.inputs:
+            for _, _, slots in steps.inputs(number):
                 for slot in slots:
                     uses[slot] += 1
-            for source in planned.sources:
+            for source in steps.sources(number):
                 if waiting[source] >= 0:
                     waiting[number] += 1
                     self.takers[source].append(number)
@@ -220,7 +218,8 @@ class Dispatcher:
         if cache is None or planned.volatile:
             size = bytes_of(value)
         else:
-            size = cache.put(planned.key, value, seconds=seconds, name=planned.id, recipe=planned.recipe)
+            recipe = self.plan.steps.recipe(planned.number)
+            size = cache.put(planned.key, value, seconds=seconds, name=planned.id, recipe=recipe)
         tokens_in = _tokens_in(job.sockets) if job.sockets else None
         tokens_out = _tokens_out(planned, value)
         name = planned.statics.type.name
@@ -240,8 +239,9 @@ class Dispatcher:
         self._release(planned)
 
     def _give(self, planned: Planned, value: Any) -> None:
-        for output, slot in planned.outs:
-            self.values[slot] = getattr(value, output) if output else value
+        fields = self.plan.fields
+        for slot in planned.outs:
+            self.values[slot] = getattr(value, fields[slot]) if fields[slot] else value
 
     def _release(self, planned: Planned) -> None:
         """Free what was used for the last time; wake who waited for this step."""
@@ -325,27 +325,23 @@ class Dispatcher:
             )
 
     def _saved(self, failed: Planned) -> bool:
-        """True when all that the steps which are left need of those done is where a next run finds it."""
-        cache = self.plan.cache
-        if cache is None:
-            return False
-        pending = [i for i, count in enumerate(self.waiting) if count >= 0]
-        done = {row.id for row in self.rows}
-        for number in pending:
-            if self.plan.steps[number].id in done:
-                continue
-            for source in self.plan.steps[number].sources:
-                planned = self.plan.steps[source]
-                if planned.id not in done or cache.disk is None or cache.disk.has(planned.key):
-                    continue
-                held = cache.memory.held.get(planned.key)
-                if held is not None and not planned.volatile:
-                    value, _, seconds = held
-                    cache.save(planned.key, value, seconds=seconds, name=planned.id, recipe=planned.recipe)
-        lasting = cache.disk.has if cache.disk is not None else cache.memory.held.__contains__
-        if cache.disk is None and self.plan.graph.at is not None:
+        """Put on disk what the steps that are left need of those done; True when `failed` can start from it."""
+        steps, cache = self.plan.steps, self.plan.cache
+        if cache is None or (cache.disk is None and self.plan.graph.at is not None):
             return False  # the memory of this process is gone when the command is typed
-        return all(lasting(self.plan.steps[source].key) for source in failed.sources)
+        done = {row.id for row in self.rows}
+        left = [number for number, count in enumerate(self.waiting) if count >= 0]
+        sources = {
+            source for number in left if steps[number].id not in done for source in steps.sources(number)
+        }
+        for number in sorted(sources):
+            planned = steps[number]
+            held = cache.memory.held.get(planned.key)
+            if held is not None and cache.disk is not None and not cache.disk.has(planned.key):
+                recipe = steps.recipe(number)
+                cache.save(planned.key, held[0], seconds=held[2], name=planned.id, recipe=recipe)
+        lasting = cache.memory.held.__contains__ if cache.disk is None else cache.disk.has
+        return all(lasting(steps.key(source)) for source in steps.sources(failed.number))
 
 
 def _told(sockets: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args, get_origin
@@ -29,7 +29,7 @@ class Statics:
     sockets: tuple[tuple[str, bool, bool], ...]
     defaults: Mapping[str, Any] | None
     named: bool
-    checks: tuple[tuple[str, type | None, Any], ...]
+    checks: tuple[tuple[str, Any, Any], ...]
     has_needs: bool
 
     @cached_property
@@ -42,20 +42,14 @@ class Statics:
         """The part of every key that the node type alone decides."""
         return f"{self.type.name}\0{self.type.version}\0{self.code.digest}"
 
-    @cached_property
-    def positional(self) -> Callable[..., Any] | None:
-        """The function, when sockets can be handed over as they are: none variadic."""
-        return None if any(variadic for _, variadic, _ in self.sockets) else self.type.fn
-
     def check_output(self, value: Any, where: str) -> None:
         """A WiringError when a node returns something else than its annotation says."""
         for field, cls, wanted in self.checks:
             one = getattr(value, field) if field else value
             if type(one) is not cls and not holds(one, wanted):
                 name = f"{where}.{field}" if field else where
-                raise WiringError(
-                    f"{name}: the node returned {type_text(type(one))}, its annotation says {type_text(wanted)}"
-                )
+                got, said = type_text(type(one)), type_text(wanted)
+                raise WiringError(f"{name}: the node returned {got}, its annotation says {said}")
 
 
 def statics(node: NodeType[..., Any]) -> Statics:
@@ -84,7 +78,7 @@ def _read(node: NodeType[..., Any]) -> Statics:
     )
 
 
-def _plain(t: Any) -> type | None:
+def _plain(t: Any) -> Any:
     """The class that settles the check at once; None when generic arguments must be looked at."""
     t = bare(t)
     return t if isinstance(t, type) and not get_args(t) and get_origin(t) is None else None

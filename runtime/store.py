@@ -17,11 +17,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-
 from . import values
 from .models import handle
 
-C = TypeVar("C", bound=type[Any])
+C = TypeVar("C")
 
 _classes: dict[str, type[Any]] = {}
 _names: dict[type[Any], str] = {}
@@ -52,11 +51,12 @@ class Packed:
             tensor = self.tensors[name]
             digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             if tensor.numel():
-                digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+                flat: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+                digest.update(flat.data)
         return digest.hexdigest()
 
 
-def storable(cls: C) -> C:
+def storable(cls: type[C]) -> type[C]:
     """Register a frozen dataclass, NamedTuple or Enum of a plug-in, so that the disk cache can hold it."""
     is_named_tuple = issubclass(cls, tuple) and hasattr(cls, "_fields")
     if not (dataclasses.is_dataclass(cls) or is_named_tuple or issubclass(cls, Enum)):
@@ -176,7 +176,7 @@ class _Unpacker:
         if what == "kind":
             module = import_module(f".models.{_KINDS[tree['v']]}", __package__)
             return getattr(module, tree["v"])
-        cls = _classes.get(tree["c"])
+        cls: Any = _classes.get(tree["c"])
         if cls is None:
             raise ValueError(f"{tree['c']} is not registered with tokenloom's store")
         if what == "enum":

@@ -1,0 +1,162 @@
+"""The steps that the wanted results depend on, in order, with a slot for every value that is taken.
+
+A step is put after its sources, depth first towards the results, in the order of its sockets: big values are
+used soon after they are made. Steps that are switched off are passed by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .binding import Values
+from .build import ParamRef
+from .errors import GraphError, did_you_mean
+from .fit import fits
+from .ir import Step, Wire
+from .statics import Statics, statics
+
+if TYPE_CHECKING:
+    from .graph import Graph
+
+End = Wire | ParamRef
+Inputs = tuple[tuple[str, bool, tuple[int, ...]], ...]
+
+
+class Arrangement:
+    """order, statics, inputs, outs: one entry per step. makers, fields: one entry per slot.
+
+    inputs: (socket, variadic, slots) of every socket that is fed. outs: slots of the values that are taken
+    from the step. makers: number of the step that makes the value, -1 for a parameter. fields: its output, or
+    the parameter's name.
+    """
+
+    def __init__(self, graph: Graph, values: Values, wanted: Iterable[Wire]) -> None:
+        self._graph, self._steps, self._values = graph, graph.steps, values
+        self._through: dict[str, End | None] = {}
+        self._open: dict[str, Inputs] = {}
+        self._slot_of: dict[tuple[str, str], int] = {}
+        self._taken: dict[str, tuple[int, ...]] = {}
+        self.order: list[Step] = []
+        self.number: dict[str, int] = {}
+        targets = list(dict.fromkeys(wire.node for wire in wanted))
+        for target in targets:
+            if self._sender(Wire(target)) != Wire(target):
+                raise GraphError(f"{target} is wanted as an output, but it is switched off by its `when`")
+        for target in targets:
+            self._descend(target)
+        values.complete()
+        self.results = [self._slot(wire) for wire in wanted]
+        self.statics: list[Statics] = [statics(step.type) for step in self.order]
+        self.inputs: list[Inputs] = [self._open[step.id] for step in self.order]
+        self.outs: list[tuple[int, ...]] = [self._taken.get(step.id, ()) for step in self.order]
+        self.makers: list[int] = [self.number[node] if node else -1 for node, _ in self._slot_of]
+        self.fields: list[str] = [output for _, output in self._slot_of]
+        self.targets: list[int] = [self.number[target] for target in targets]
+
+    def sources(self, number: int) -> list[int]:
+        """The steps that a step waits for, each once."""
+        makers = self.makers
+        found = [makers[slot] for _, _, slots in self.inputs[number] for slot in slots if makers[slot] >= 0]
+        return found if len(found) < 2 else list(dict.fromkeys(found))
+
+    def _descend(self, target: str) -> None:
+        number, opened = self.number, self._open
+        stack = [target]
+        while stack:
+            name = stack[-1]
+            if name in number:
+                stack.pop()
+            elif name in opened:
+                stack.pop()
+                number[name] = len(self.order)
+                self.order.append(self._steps[name])
+            else:
+                stack += reversed(self._visit(name))
+
+    def _visit(self, name: str) -> list[str]:
+        """Find a step's inputs; its sources that are not arranged yet. One that is still open is a cycle."""
+        step = self._steps[name]
+        inputs: list[tuple[str, bool, tuple[int, ...]]] = []
+        left: list[str] = []
+        for socket, variadic, required in statics(step.type).sockets:
+            ends = step.wires.get(socket, ())
+            slots: list[int] = []
+            for end in ends:
+                found = self._sender(end)
+                if found is None:
+                    continue
+                slots.append(self._slot(found))
+                if isinstance(found, ParamRef):
+                    self._values.of(found, f"{name}.{socket}")
+                elif found.node not in self.number:
+                    if found.node in self._open or found.node == name:
+                        self._cycle(found.node, name)
+                    left.append(found.node)
+            if slots:
+                inputs.append((socket, variadic, tuple(slots)))
+            elif ends and required:
+                self._nothing(name, socket, ends[0])
+        self._open[name] = tuple(inputs)
+        return left
+
+    def _sender(self, end: End) -> End | None:
+        """Where a value really comes from: past the steps that are switched off; None when nowhere."""
+        if isinstance(end, Wire):
+            step = self._steps.get(end.node)
+            if step is not None and step.when is True:
+                return end
+        return self._pass_by(end)
+
+    def _pass_by(self, end: End) -> End | None:
+        passed: list[str] = []
+        found: End | None = end
+        while isinstance(found, Wire):
+            step = self._steps.get(found.node)
+            if step is None or len(passed) > len(self._steps):
+                self._graph.check()
+                raise GraphError(f"no node is called {found.node!r}{did_you_mean(found.node, self._steps)}")
+            if step.when is True or self._on(step):
+                break
+            passed.append(step.id)
+            found = self._through[step.id] if step.id in self._through else self._bypass(step)
+        self._through.update(dict.fromkeys(passed, found))
+        return found
+
+    def _on(self, step: Step) -> bool:
+        when = step.when
+        return when if isinstance(when, bool) else bool(self._values.of(when, f"{step.id}.when"))
+
+    def _bypass(self, step: Step) -> End | None:
+        """The only input of a switched-off step that can stand for its only output, or None."""
+        outputs = step.type.outputs
+        if list(outputs) != [""]:
+            return None
+        fitting = [e for ends in step.wires.values() for e in ends if fits(self._given(e), outputs[""])]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _given(self, end: End) -> Any:
+        if isinstance(end, ParamRef):
+            return self._graph.params[end.name].type
+        return self._steps[end.node].type.outputs.get(end.output, Any)
+
+    def _slot(self, end: End) -> int:
+        """The number under which a value is held during a run."""
+        key = (end.node, end.output) if isinstance(end, Wire) else ("", end.name)
+        slot = self._slot_of.get(key)
+        if slot is None:
+            slot = self._slot_of[key] = len(self._slot_of)
+            if key[0]:
+                self._taken[key[0]] = (*self._taken.get(key[0], ()), slot)
+        return slot
+
+    def _cycle(self, source: str, name: str) -> None:
+        self._graph.check()
+        raise GraphError(f"{source} and {name} wait for each other")
+
+    def _nothing(self, name: str, socket: str, end: End) -> None:
+        off = end.node if isinstance(end, Wire) else end.name
+        raise GraphError(
+            f"{name}.{socket}: {off} is switched off, and nothing can stand in for it; "
+            f"switch {name} off too, or wire something else to it"
+        )
