@@ -12,14 +12,32 @@ import torch
 from torch import Tensor
 
 from ..runtime.errors import BudgetError, PromptError, WiringError
+from ..runtime.foreseen import KnownTokens
 from ..runtime.models.handle import Model
 from ..runtime.models.language import LanguageModel
 from ..runtime.node import node
 from ..runtime.values import LLMInput, Prompt, Segment, Slot, VisualTokens
 from ..runtime.widgets import Range
+from .prompt import KnownPrompt
 
 
-@node(lane="gpu")
+def _foresee(
+    llm: Model[LanguageModel] | None,
+    prompt: KnownPrompt | None,
+    *visual: KnownTokens | None,
+    max_length: int | None,
+    truncate: bool,
+) -> None:
+    facts = llm.facts.language if llm is not None else None
+    for i, tokens in enumerate(visual):
+        if facts is not None and isinstance(tokens, KnownTokens) and tokens.width is not None:
+            _check_width(i, tokens.width, facts.hidden)
+    if prompt is not None and (not prompt.slots) != (not visual):
+        wires = f"{len(visual)} {'wire' if len(visual) == 1 else 'wires'} of visual tokens"
+        raise _uneven(prompt.slots, wires)
+
+
+@node(lane="gpu", foresee=_foresee)
 def place_tokens(
     llm: Model[LanguageModel],
     prompt: Prompt,
@@ -68,11 +86,7 @@ class _Part:
 
 def _check(model: LanguageModel, prompt: Prompt, visual: tuple[VisualTokens, ...]) -> None:
     for i, tokens in enumerate(visual):
-        if tokens.width != model.facts.hidden:
-            raise WiringError(
-                f"place_tokens.visual: wire {i + 1} holds tokens of width {tokens.width}, the language "
-                f"model's width is {model.facts.hidden}; project them with this checkpoint's projector first"
-            )
+        _check_width(i, tokens.width, model.facts.hidden)
     for piece in prompt.pieces:
         if not isinstance(piece, Slot) and any(not 0 <= t < model.facts.vocab for t in piece):
             wrong = next(t for t in piece if not 0 <= t < model.facts.vocab)
@@ -80,6 +94,14 @@ def _check(model: LanguageModel, prompt: Prompt, visual: tuple[VisualTokens, ...
                 f"place_tokens.prompt: token id {wrong} is outside the model's vocabulary of "
                 f"{model.facts.vocab}; use the tokenizer of the same checkpoint"
             )
+
+
+def _check_width(wire: int, width: int, wanted: int) -> None:
+    if width != wanted:
+        raise WiringError(
+            f"place_tokens.visual: wire {wire + 1} holds tokens of width {width}, the language "
+            f"model's width is {wanted}; project them with this checkpoint's projector first"
+        )
 
 
 def _fill(prompt: Prompt, visual: tuple[VisualTokens, ...]) -> list[_Part]:
@@ -91,29 +113,32 @@ def _fill(prompt: Prompt, visual: tuple[VisualTokens, ...]) -> list[_Part]:
     pictures = [_Part(w, f) for w, tokens in enumerate(visual) for f in range(tokens.source.frames)]
     for slot in slots:
         if not pictures:
-            raise _uneven(slots, visual)
+            raise _uneven(slots, _counted(visual))
         head = pictures[0]
         if slot.media == "video":
             if head.frame != 0:
-                raise _uneven(slots, visual)
+                raise _uneven(slots, _counted(visual))
             parts.append(_Part(head.wire))
             pictures = [p for p in pictures if p.wire != head.wire]
         else:
             parts.append(pictures.pop(0))
     if pictures:
-        raise _uneven(slots, visual)
+        raise _uneven(slots, _counted(visual))
     return parts
 
 
-def _uneven(slots: tuple[Slot, ...], visual: tuple[VisualTokens, ...]) -> PromptError:
-    images = sum(slot.media == "image" for slot in slots)
+def _counted(visual: tuple[VisualTokens, ...]) -> str:
     pictures = sum(tokens.source.frames for tokens in visual)
+    wires = f"{len(visual)} {'wire' if len(visual) == 1 else 'wires'}"
+    return f"{pictures} {'picture' if pictures == 1 else 'pictures'} on {wires}"
+
+
+def _uneven(slots: tuple[Slot, ...], came: str) -> PromptError:
+    images = sum(slot.media == "image" for slot in slots)
     wanted = [f"{images} <image>"] * bool(images) + [f"{len(slots) - images} <video>"] * (images < len(slots))
     return PromptError(
-        f"place_tokens: the prompt has {' and '.join(wanted) or 'no <image>'}, but {pictures} "
-        f"{'picture' if pictures == 1 else 'pictures'} on {len(visual)} "
-        f"{'wire' if len(visual) == 1 else 'wires'} came; give every picture one <image>, or every wire one "
-        "slot (render_chat: question, images, media)"
+        f"place_tokens: the prompt has {' and '.join(wanted) or 'no <image>'}, but {came} came; give every "
+        "picture one <image>, or every wire one slot (render_chat: question, images, media)"
     )
 
 

@@ -64,6 +64,11 @@ def through(
     groups: dict[tuple[int, int], list[int]] = {}
     for i, (model, state) in enumerate(zip(models, states, strict=True)):
         _check_until(model.depth, state.layer, until)
+        if state.hidden.shape[1] != model.facts.hidden:
+            raise GraphError(
+                f"prefill.inputs: rows of width {state.hidden.shape[1]}, the language model's width is "
+                f"{model.facts.hidden}; use the same checkpoint in place_tokens and here"
+            )
         groups.setdefault((id(model), state.layer), []).append(i)
     out: dict[int, LLMState] = {}
     for items in groups.values():

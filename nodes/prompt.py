@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from ..runtime.errors import PromptError, did_you_mean
-from ..runtime.models.chat import SLOTS, ChatFormat
+from ..runtime.models.chat import MARK, SLOTS, ChatFormat
 from ..runtime.models.handle import Model
 from ..runtime.models.templates import TEMPLATES
 from ..runtime.node import node
-from ..runtime.values import Prompt
+from ..runtime.values import Prompt, Slot
 from ..runtime.widgets import Range
 
 TemplateName = Literal[
@@ -27,13 +28,27 @@ TemplateName = Literal[
 ]
 
 
+@dataclass(frozen=True)
+class KnownPrompt:
+    """What a plan knows of a prompt before it is tokenised: its slots."""
+
+    slots: tuple[Slot, ...]
+
+
 def _foresee(
-    chat: Model[ChatFormat] | None, *, template: str, history: tuple[str, ...], **_: Any
-) -> Prompt | None:
-    _check_history(history)
+    chat: Model[ChatFormat] | None,
+    *,
+    question: str,
+    template: str,
+    history: tuple[str, ...],
+    images: int,
+    media: Literal["image", "video"],
+    **_: Any,
+) -> KnownPrompt:
     if chat is not None:
         _template_name(chat, template)
-    return None
+    questions, _answers = _turns(question, history, images, media)
+    return KnownPrompt(tuple(SLOTS[mark] for q in questions for mark in MARK.findall(q)))
 
 
 @node(foresee=_foresee)
@@ -59,16 +74,23 @@ def render_chat(
     images: pictures (or clips) in the prompt; 0 for text alone.
     media: what the slots are for: one picture each, or a whole clip each.
     """
-    _check_history(history)
-    questions, answers = [*history[::2], question], list(history[1::2])
-    if not any(mark in q for q in questions for mark in SLOTS):
-        questions[0] = f"<{media}>\n" * images + questions[0]
+    questions, answers = _turns(question, history, images, media)
     name, model = _template_name(chat, template), chat.load()
     if name == "tokenizer":
         text = model.render_own(questions, answers, system)
         return Prompt(pieces=model.encode(text, special=False), text=text)
     text = TEMPLATES[name].render(questions, answers, system)
     return Prompt(pieces=model.encode(text), text=text, stop=TEMPLATES[name].stop)
+
+
+def _turns(question: str, history: tuple[str, ...], images: int, media: str) -> tuple[list[str], list[str]]:
+    """Questions and answers, with the pictures in their places."""
+    _check_history(history)
+    asked = [*history[::2], question]
+    asked = [q.replace("<image-placeholder>", "<image>") for q in asked]  # run_llava.py's other spelling
+    if not any(MARK.search(q) for q in asked):
+        asked[0] = f"<{media}>\n" * images + asked[0]
+    return asked, list(history[1::2])
 
 
 def _check_history(history: tuple[str, ...]) -> None:
@@ -78,9 +100,9 @@ def _check_history(history: tuple[str, ...]) -> None:
             "an answer; the open question goes into `question`"
         )
     for i, answer in enumerate(history[1::2]):
-        if marks := [mark for mark in SLOTS if mark in answer]:
+        if mark := MARK.search(answer):
             raise PromptError(
-                f"render_chat.history: answer {i + 1} holds {marks[0]}, which only a question may; "
+                f"render_chat.history: answer {i + 1} holds {mark[0]}, which only a question may; "
                 "remove it there"
             )
 

@@ -11,6 +11,7 @@ from ..values import Slot
 from .handle import ChatFacts
 
 SLOTS = {"<image>": Slot("image"), "<video>": Slot("video")}
+MARK = re.compile("|".join(SLOTS))
 
 
 class ChatFormat:
@@ -38,17 +39,13 @@ class ChatFormat:
         """
         pieces: list[tuple[int, ...] | Slot] = []
         bos = self.tokenizer.bos_token_id
-        for i, chunk in enumerate(re.split("|".join(f"({mark})" for mark in SLOTS), text)):
-            if chunk in SLOTS:
-                pieces.append(SLOTS[chunk])
-                continue
-            if chunk is None:  # the other mark's group
-                continue
+        marks = [SLOTS[mark] for mark in MARK.findall(text)]
+        for i, chunk in enumerate(MARK.split(text)):
+            pieces += marks[i - 1 : i] if i else ()
             ids = list(self.tokenizer(chunk, add_special_tokens=special).input_ids)
             if i and special and ids and ids[0] == bos:
                 ids = ids[1:]
-            if ids:
-                pieces.append(tuple(ids))
+            pieces += [tuple(ids)] if ids else ()
         return tuple(pieces)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -71,10 +68,39 @@ class ChatFormat:
                 "render_chat.template: the checkpoint's tokenizer has no chat template of its own; "
                 "choose one by name, e.g. vicuna_v1"
             )
-        turns = [{"role": "system", "content": system}] if system else []
+        said = [("system", system)] if system else []
         for i, question in enumerate(questions):
-            turns.append({"role": "user", "content": question})
-            if i < len(answers):
-                turns.append({"role": "assistant", "content": answers[i]})
-        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            said.append(("user", question))
+            said += [("assistant", answers[i])] if i < len(answers) else ()
+        last = MARK.split(questions[-1])[-1].strip()
+        for content in (str, _parts):  # templates of text models want strings, llava-hf's want parts
+            text = self._apply([{"role": role, "content": content(words)} for role, words in said])
+            if last in text:
+                return text
+        raise PromptError(
+            "render_chat.template: the tokenizer's own chat template leaves the question out; choose one by "
+            "name, e.g. vicuna_v1"
+        )
+
+    def _apply(self, turns: list[dict[str, Any]]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            raise PromptError(
+                f"render_chat.template: the tokenizer's own chat template refuses these turns: {error}; "
+                "choose one by name, e.g. vicuna_v1"
+            ) from error
         return text
+
+
+def _parts(words: str) -> list[dict[str, str]]:
+    """`words` as a list of pictures, clips and texts."""
+    out: list[dict[str, str]] = []
+    marks = MARK.findall(words)
+    for i, chunk in enumerate(MARK.split(words)):
+        out += [{"type": SLOTS[marks[i - 1]].media}] if i else ()
+        chunk = chunk.removeprefix("\n") if i else chunk  # the template breaks the line itself
+        out += [{"type": "text", "text": chunk}] if chunk else ()
+    return out

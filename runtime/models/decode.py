@@ -27,9 +27,10 @@ class Decoder:
         self.model = model
         last = [state.hidden[-1:].to(model.device, model.dtype) for state in states]
         self.logits = model.logits(torch.stack(last))[:, -1]  # [B, V] of the next token
+        self._now = max(state.next_position for state in states)
         self._position = torch.tensor([state.next_position for state in states], device=model.device)
         self._layers = [
-            _Growing([state.cache.layers[i] for state in states], model.device, model.dtype)
+            _Growing([state.cache.layers[i] for state in states], model.window(i), model.device, model.dtype)
             for i in range(model.depth)
         ]
 
@@ -41,9 +42,9 @@ class Decoder:
         rope = model.rope(hidden, position)
         for index, cache in enumerate(self._layers):
             cache.admit(self._position)
-            mask = cache.mask(self._position, model.window(index))
+            mask = cache.mask(self._position, self._now)
             hidden = model.layer(index, hidden, mask=mask, position=position, rope=rope, store=cache)
-        self._position = self._position + 1
+        self._position, self._now = self._position + 1, self._now + 1
         self.logits = model.logits(hidden)[:, -1]
         return self.logits
 
@@ -51,8 +52,11 @@ class Decoder:
 class _Growing:
     """One layer's keys and values [B, H, C + room, d], with the position and truth of every row."""
 
-    def __init__(self, items: Sequence[LayerCache], device: torch.device, dtype: torch.dtype) -> None:
-        self.used = most = max(len(item.row) for item in items)
+    def __init__(
+        self, items: Sequence[LayerCache], window: int | None, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.window, self.used = window, max(len(item.row) for item in items)
+        most = self.used
 
         def side_by_side(tensors: Sequence[Tensor]) -> Tensor:  # [H, C, d] each
             rows = [pad_left(x.to(device, dtype).transpose(0, 1), most).transpose(0, 1) for x in tensors]
@@ -64,21 +68,26 @@ class _Growing:
         lengths = torch.tensor([len(item.row) for item in items], device=device)
         self.valid = torch.arange(most, device=device) >= most - lengths[:, None]
         self._padded = len({len(item.row) for item in items}) > 1
+        self._tracked = self._padded or window is not None  # else no mask is ever made
+        self._oldest = min((int(i.position.min()) for i in items if len(i.row)), default=0) if window else 0
 
     def admit(self, position_B: Tensor) -> None:
         """Make room for one more row at these positions."""
         if self.used == self.keys.shape[2]:
             self.keys, self.values = (_longer(x, 2) for x in (self.keys, self.values))
             self.position, self.valid = _longer(self.position, 1), _longer(self.valid, 1)
-        self.position[:, self.used] = position_B
-        self.valid[:, self.used] = True
+        if self._tracked:
+            self.position[:, self.used] = position_B
+            self.valid[:, self.used] = True
         self.used += 1
 
-    def mask(self, now_B: Tensor, window: int | None) -> Tensor | None:
-        """What the new row sees; None when that is everything."""
-        if window is None and not self._padded:
+    def mask(self, now_B: Tensor, latest: int) -> Tensor | None:
+        """What the new row sees; None when that is everything. latest: the largest of its positions."""
+        near = self.window is None or latest - self._oldest < self.window
+        if near and not self._padded:
             return None
-        return decode_mask(self.valid[:, : self.used], self.position[:, : self.used], now_B, window)
+        valid, position = self.valid[:, : self.used], self.position[:, : self.used]
+        return decode_mask(valid, position, now_B, None if near else self.window)
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Called by the layer: put the new row [B, H, 1, d] behind the others, and return them all."""

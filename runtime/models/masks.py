@@ -26,14 +26,10 @@ def prefill_mask(valid_BS: Tensor, position_BS: Tensor, window: int | None = Non
     return (mask_BSS | (rows[:, None] == rows))[:, None]
 
 
-def decode_mask(
-    valid_BC: Tensor, position_BC: Tensor, now_B: Tensor, window: int | None = None
-) -> Tensor | None:
-    """[B, 1, 1, C] bool for one new row per item at the positions `now_B`, or None: all rows are seen."""
-    mask_BC = valid_BC
-    if window is not None:
-        mask_BC = mask_BC & (now_B[:, None] - position_BC < window)
-    return None if bool(mask_BC.all()) else mask_BC[:, None, None]
+def decode_mask(valid_BC: Tensor, position_BC: Tensor, now_B: Tensor, window: int | None = None) -> Tensor:
+    """[B, 1, 1, C] bool for one new row per item, at the positions `now_B`."""
+    seen_BC = valid_BC if window is None else valid_BC & (now_B[:, None] - position_BC < window)
+    return seen_BC[:, None, None]
 
 
 def window_of(config: object, layer: int) -> int | None:

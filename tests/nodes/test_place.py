@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from tokenloom.nodes.place import place_tokens
+from tokenloom.nodes.prompt import KnownPrompt
 from tokenloom.runtime.errors import BudgetError, PromptError, WiringError
+from tokenloom.runtime.foreseen import KnownTokens
 from tokenloom.runtime.values import Kind, Prompt, Segment, Slot, Source, Tile, VisualTokens
 
 from ..runtime.models.tiny import VOCAB, WIDTH, Held, language_handle, tiny_language
@@ -148,6 +150,25 @@ def test_slots_and_pictures_must_come_out_even(
     with pytest.raises(PromptError) as e:
         place_tokens(llm, prompt, *map(pictures, wires))
     assert str(e.value) == message
+
+
+def test_planning_finds_what_cannot_fit(llm: Held) -> None:
+    """Slots without any wire, wires without any slot, and a wrong width, before a weight is read."""
+    assert place_tokens.foresee is not None
+    widgets = place_tokens.check_widgets({})
+    one = KnownPrompt((Slot("image"),))
+    with pytest.raises(PromptError) as e:
+        place_tokens.foresee(llm, KnownPrompt(()), KnownTokens(), **widgets)
+    assert str(e.value) == (
+        "place_tokens: the prompt has no <image>, but 1 wire of visual tokens came; give every picture one "
+        "<image>, or every wire one slot (render_chat: question, images, media)"
+    )
+    with pytest.raises(PromptError, match="has 1 <image>, but 0 wires of visual tokens came"):
+        place_tokens.foresee(llm, one, **widgets)
+    with pytest.raises(WiringError, match="wire 1 holds tokens of width 33"):
+        place_tokens.foresee(llm, one, KnownTokens(width=33), **widgets)
+    assert place_tokens.foresee(None, None, None, **widgets) is None
+    assert place_tokens.foresee(llm, one, KnownTokens(width=WIDTH), None, **widgets) is None
 
 
 def test_an_empty_prompt(llm: Held) -> None:

@@ -85,6 +85,17 @@ def test_layers_do_not_run_backwards(llm: Held) -> None:
     )
 
 
+def test_a_prompt_of_another_model(llm: Held) -> None:
+    """Rows placed for a model of another width are refused."""
+    wide = language_handle(tiny_language("llama", hidden_size=48))
+    with pytest.raises(GraphError) as e:
+        prefill(llm, text(wide, 1, 2))
+    assert str(e.value) == (
+        "prefill.inputs: rows of width 48, the language model's width is 32; use the same checkpoint in "
+        "place_tokens and here"
+    )
+
+
 def test_logits_need_every_layer(llm: Held) -> None:
     """Half-way states have no scores."""
     with pytest.raises(GraphError) as e:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokenloom.nodes.prompt import render_chat
+from tokenloom.nodes.prompt import KnownPrompt, render_chat
 from tokenloom.runtime.errors import CheckpointError, PromptError
 from tokenloom.runtime.values import Prompt, Slot
 
@@ -124,6 +124,42 @@ def test_an_unknown_template_of_a_checkpoint() -> None:
     )
 
 
+def test_parts_for_templates_that_want_them() -> None:
+    """A template written for lists of parts gets them, and puts its own picture marks."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}:{% for p in m.content if p.type %}"
+        "{% if p.type == 'text' %} {{ p.text }}{% else %}<{{ p.type }}>{% endif %}{% endfor %} {% endfor %}"
+    )
+    prompt = render_chat(chat_handle(tokenizer), question="Why?", history=("A?", "B."), template="tokenizer")
+    assert prompt.text == "user:<image> A? assistant: B. user: Why? "
+
+
+def test_a_template_that_refuses_or_forgets() -> None:
+    """Jinja's own complaint is passed on, and a question that is left out is noticed."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('no system role') }}"
+    with pytest.raises(PromptError) as e:
+        render_chat(chat_handle(tokenizer), question="Why?", template="tokenizer")
+    assert str(e.value) == (
+        "render_chat.template: the tokenizer's own chat template refuses these turns: no system role; choose "
+        "one by name, e.g. vicuna_v1"
+    )
+    tokenizer.chat_template = "hello"
+    with pytest.raises(PromptError) as e:
+        render_chat(chat_handle(tokenizer), question="Why?", template="tokenizer")
+    assert str(e.value) == (
+        "render_chat.template: the tokenizer's own chat template leaves the question out; choose one by "
+        "name, e.g. vicuna_v1"
+    )
+
+
+def test_the_other_spelling_of_a_picture(chat: Held) -> None:
+    """<image-placeholder> is what LLaVA's command line calls <image>."""
+    prompt = render_chat(chat, question="On <image-placeholder>?", template="plain")
+    assert prompt.text == "On <image>?\n"
+
+
 def test_planning_finds_the_same_faults() -> None:
     """History and template are checked before any weight is read."""
     assert render_chat.foresee is not None
@@ -131,6 +167,8 @@ def test_planning_finds_the_same_faults() -> None:
         render_chat.foresee(None, **render_chat.check_widgets({"question": "Q", "history": ("a",)}))
     with pytest.raises(PromptError, match="names the chat template 'no'"):
         render_chat.foresee(chat_handle(None, "no"), **render_chat.check_widgets({"question": "Q"}))
+    known = render_chat.foresee(None, **render_chat.check_widgets({"question": "Q", "media": "video"}))
+    assert known == KnownPrompt((Slot("video"),))
 
 
 def test_a_checkpoint_without_a_tokenizer() -> None:

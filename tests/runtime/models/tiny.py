@@ -50,7 +50,7 @@ def tiny_language(family: str, *, device: str = "cpu", seed: int = 0, **config: 
     eos = settings["eos_token_id"]
     facts = LanguageFacts(
         family=family,
-        hidden=WIDTH,
+        hidden=settings["hidden_size"],
         depth=settings["num_hidden_layers"],
         heads=4,
         kv_heads=2,
