@@ -173,17 +173,19 @@ def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> t
     apart = tower_folder(files.folder, named, weights=not inside)
     raw, where = Files.read(apart, named).config, str(apart / "config.json")
     if not inside:
-        return apart, _tower_section(apart, raw, where, named)
+        if apart.is_relative_to(files.folder):
+            return apart, _tower_section(apart, raw, where, str(apart))
+        return apart, _tower_section(apart, raw, where, named, str(files.folder / named))
     family, config = tower_config(raw, where)
     problems += compare("vision tower", tower_shapes(family, config), inside)
     return apart, Section(family, config, inside)
 
 
-def _tower_section(folder: Path, raw: Json, where: str, shown: str) -> Section:
-    """A tower from a folder of its own, strictly checked."""
+def _tower_section(folder: Path, raw: Json, where: str, shown: str, target: str = "") -> Section:
+    """A tower from a folder of its own; `target` is where a converted one would be found."""
     family, config = tower_config(raw, where)
     found: dict[str, Stored] = {}
-    for name, tensor in stored_in(folder, shown).items():
+    for name, tensor in stored_in(folder, shown, target).items():
         routed = route(name, TOWER_ROUTES)
         if routed and routed[0] == "tower":
             found[routed[1]] = tensor

@@ -60,8 +60,10 @@ def read_header(file: Path) -> dict[str, Stored]:
     return {name: Stored(name, file, entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
 
 
-def stored_in(folder: Path, shown: str = "") -> dict[str, Stored]:
-    """Every tensor of a checkpoint folder, sharded or not; `shown` is what the user called it.
+def stored_in(folder: Path, shown: str = "", target: str = "") -> dict[str, Stored]:
+    """Every tensor of a checkpoint folder, sharded or not.
+
+    shown: what the user called it. target: where a conversion of pickled weights should go.
 
     Errors: CheckpointError for a missing or truncated shard, an index that points elsewhere or lies, and
     for a folder that only has pickled weights.
@@ -71,7 +73,7 @@ def stored_in(folder: Path, shown: str = "") -> dict[str, Stored]:
     for name in SINGLE:
         if (folder / name).is_file():
             return read_header(folder / name)
-    raise _without_weights(folder, shown or str(folder))
+    raise _without_weights(folder, shown or str(folder), target)
 
 
 def has_weights(folder: Path) -> bool:
@@ -159,17 +161,21 @@ def pickled_in(folder: Path) -> list[str]:
     return sorted(names)
 
 
-def _without_weights(folder: Path, shown: str) -> CheckpointError:
+def _without_weights(folder: Path, shown: str, target: str) -> CheckpointError:
     if shards := sorted(f.name for f in folder.glob("*.safetensors")):
         return CheckpointError(
             f"{shown}: {', '.join(shards[:3])}{', ...' if len(shards) > 3 else ''} but no {INDEX} and no "
             f"model.safetensors; add the index"
         )
+    target = target or Path(shown).name + "-safetensors"
+    command = f"tokenloom convert {shlex.quote(shown)} {shlex.quote(target)}"
     if pickled := pickled_in(folder):
-        target = Path(shown.rstrip("/")).name + "-safetensors"
         return CheckpointError(
             f"{shown}: only pickled weights ({', '.join(pickled[:3])}{', ...' if len(pickled) > 3 else ''}), "
-            f"and reading a pickle can run code; write safetensors once with\n"
-            f"  tokenloom convert {shlex.quote(shown)} {shlex.quote(target)}"
+            f"and reading a pickle can run code; write safetensors once with\n  {command}"
+        )
+    if not Path(shown).expanduser().is_dir():  # pickled weights of a hub id are not downloaded
+        return CheckpointError(
+            f"{shown}: no safetensors there; if it has .bin files, write safetensors once with\n  {command}"
         )
     return CheckpointError(f"{shown}: no weights there; wanted model.safetensors or {INDEX}")

@@ -62,6 +62,10 @@ def fill(
         read[name] = read[other]
     own = {name.removeprefix(prefix): name for name in module.state_dict()}
     module.load_state_dict({own.get(name, name): tensor for name, tensor in read.items()}, assign=True)
+    for name, other in (tied or {}).items():  # one Parameter, not two over one storage
+        source_name, _, leaf = other.rpartition(".")
+        target = module.get_submodule(name.rpartition(".")[0])
+        setattr(target, leaf, getattr(module.get_submodule(source_name), leaf))
     _restore_buffers(module, device)
     return module.eval().requires_grad_(False)
 
