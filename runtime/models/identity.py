@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..errors import CheckpointError
 
 WHOLE = 16 * 2**20  # bytes
 BLOCKS, BLOCK = 64, 4096
+SETTLED = 2 * 10**9  # ns; file times are coarse, so a younger file is hashed anew each time
 
 
 def file_fingerprint(file: Path) -> str:
@@ -26,11 +28,18 @@ def file_fingerprint(file: Path) -> str:
         s = file.stat()
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
-    return _hashed(str(file.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+    key = (str(file.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+    if time.time_ns() - max(s.st_mtime_ns, s.st_ctime_ns) < SETTLED:
+        return _hash(*key[:3])
+    return _remembered(*key)
 
 
 @lru_cache(maxsize=4096)
-def _hashed(path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str:
+def _remembered(path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str:
+    return _hash(path, size, mtime_ns)
+
+
+def _hash(path: str, size: int, mtime_ns: int) -> str:
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as stream:
         if size <= WHOLE:
