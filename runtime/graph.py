@@ -98,21 +98,18 @@ class Graph:
         """
         name = self._new_id(node, id)
         given = dict(kwargs or {})
+        for key, value in given.items():
+            if isinstance(value, Edge) and key in node.widgets:
+                raise WiringError(
+                    f"{name}.{key} is a setting: it takes a value or a parameter, not the output of {value.node}"
+                )
         bound = node.bind(args, given, where=name)
         wires = {
             key: ends
             for key, value in bound.sockets.items()
             if (ends := _ends(f"{name}.{key}", node.sockets[key], value))
         }
-        widgets: dict[str, Any] = {}
-        for key in node.widgets:
-            if key in given:
-                if isinstance(given[key], Edge):
-                    raise WiringError(
-                        f"{name}.{key} is a setting: it takes a value or a parameter, not the output of "
-                        f"{given[key].node}"
-                    )
-                widgets[key] = bound.widgets[key]
+        widgets = {key: bound.widgets[key] for key in node.widgets if key in given}
         if device is not None and "device" in node.widgets:
             raise GraphError(f"{name} has a setting called device; set that one")
         step = Step(name, node, wires, widgets, when, at or _caller(), device)
