@@ -8,12 +8,12 @@ from typing import Annotated
 import torch
 
 from ..runtime.errors import LoomError, MediaError
-from ..runtime.models.identity import fingerprint
+from ..runtime.files import file_fingerprint
 from ..runtime.node import node
 from ..runtime.pictures import picture_size, read_picture
 from ..runtime.values import Frames, Video
 from ..runtime.video import open_source
-from ..runtime.video.choose import check_readable
+from ..runtime.video.choose import check_readable, glance
 from ..runtime.video.source import Backend
 from ..runtime.widgets import Range
 
@@ -23,11 +23,6 @@ def _paths(path: Path | tuple[Path, ...]) -> tuple[Path, ...]:
     if not paths:
         raise MediaError("load_image.path: an empty list; give at least one picture")
     return paths
-
-
-def _files(path: Path) -> list[Path]:
-    """The files that a clip consists of."""
-    return [f for f in path.iterdir() if f.is_file()] if path.is_dir() else [path]
 
 
 def _check_picture(path: Path) -> tuple[int, int]:
@@ -49,8 +44,11 @@ def _foresee_image(*, path: Path | tuple[Path, ...]) -> None:
 
 
 def _foresee_video(*, path: Path, backend: Backend, fps: float | None) -> None:
-    """A missing or empty file is refused while planning."""
-    check_readable(path)
+    """What is missing, empty or no video is refused while planning, from the header alone."""
+    try:
+        glance(path)
+    except MediaError as error:
+        raise MediaError(f"load_video: {error}") from error.__cause__
 
 
 @node(version=1, lane="io", foresee=_foresee_image)
@@ -88,7 +86,7 @@ def load_video(
         with open_source(path, backend=backend, fps=fps) as source:
             return Video(
                 path=str(path),
-                fingerprint=fingerprint(_files(path)),
+                fingerprint=file_fingerprint(path),
                 width=source.width,
                 height=source.height,
                 frames=len(source),

@@ -14,23 +14,32 @@ from ..runtime import anyres, pixels
 from ..runtime.errors import CheckpointError, MediaError
 from ..runtime.models.chat import ChatFormat
 from ..runtime.models.handle import ImageFacts, Model
+from ..runtime.models.tower import VisionTower
 from ..runtime.node import node
 from ..runtime.pixels import Pixels
 from ..runtime.values import Frames, Tile, Tiles
 from ..runtime.widgets import Range
 
+Aspect = Literal["auto", "pad", "square", "anyres"]
 Side = Annotated[int, Range(1)]
 Colour = tuple[int, int, int]
+Prepared = Model[ChatFormat] | Model[VisionTower]  # any handle that comes with the preprocessing facts
 Cutter = Callable[[Pixels], Iterator[tuple[Pixels, Tile]]]
 
 
-@node(version=1)
-def preprocess(
-    chat: Model[ChatFormat], *frames: Frames, aspect: Literal["auto", "pad", "square", "anyres"] = "auto"
-) -> Tiles:
+def _foresee(chat: Prepared | None, *frames: object, aspect: Aspect) -> None:
+    """A checkpoint that cannot prepare pictures this way is refused while planning."""
+    if chat is not None:
+        facts = image_facts("preprocess", chat)
+        if aspect == "anyres" or (aspect == "auto" and facts.aspect == "anyres"):
+            anyres.select_best_resolution((1, 1), facts.pinpoints)
+
+
+@node(version=1, foresee=_foresee)
+def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tiles:
     """The tiles that this checkpoint was trained with.
 
-    chat: its facts say the tile's size, mean, std and aspect.
+    chat: the checkpoint (or its tower); its facts say the tile's size, mean, std and aspect.
     frames: pictures or frames of a clip, in order.
     aspect: auto is the checkpoint's own choice (frames of a clip are never cut up: square instead of anyres);
         pad: the whole picture on a square; square: the centre; anyres: a base tile and a grid.
@@ -48,11 +57,11 @@ def preprocess(
 
 @node(version=1)
 def pad_square(
-    chat: Model[ChatFormat], *frames: Frames, size: Side | None = None, background: Colour | None = None
+    chat: Prepared, *frames: Frames, size: Side | None = None, background: Colour | None = None
 ) -> Tiles:
     """One tile per picture: the whole of it, centred on a square of the background (LLaVA-1.5, `pad`).
 
-    chat: its facts say the tile's size, mean and std.
+    chat: the checkpoint (or its tower); its facts say the tile's size, mean and std.
     frames: pictures or frames of a clip, in order.
     size: S, if not the checkpoint's.
     background: red, green, blue of 0..255, if not the checkpoint's mean.
@@ -63,10 +72,10 @@ def pad_square(
 
 
 @node(version=1)
-def resize_crop(chat: Model[ChatFormat], *frames: Frames, size: Side | None = None) -> Tiles:
+def resize_crop(chat: Prepared, *frames: Frames, size: Side | None = None) -> Tiles:
     """One tile per picture: its shortest side resized to S, then the centre (CLIP's own preprocessing).
 
-    chat: its facts say the tile's size, mean and std.
+    chat: the checkpoint (or its tower); its facts say the tile's size, mean and std.
     frames: pictures or frames of a clip, in order.
     size: S, if not the checkpoint's.
     """
@@ -76,7 +85,7 @@ def resize_crop(chat: Model[ChatFormat], *frames: Frames, size: Side | None = No
 
 @node(version=1)
 def tile_anyres(
-    chat: Model[ChatFormat],
+    chat: Prepared,
     *frames: Frames,
     size: Side | None = None,
     pinpoints: tuple[str, ...] | None = None,
@@ -86,7 +95,7 @@ def tile_anyres(
 
     The grid is cut from the canvas that keeps most of the picture, which is scaled to fit and centred on it.
 
-    chat: its facts say the tile's size, mean, std and canvases.
+    chat: the checkpoint (or its tower); its facts say the tile's size, mean, std and canvases.
     frames: pictures or frames of a clip, in order.
     size: S, if not the checkpoint's.
     pinpoints: canvases as WIDTHxHEIGHT, e.g. [336x672, 672x336], if not the checkpoint's.
@@ -97,7 +106,7 @@ def tile_anyres(
     return _tiles("tile_anyres", frames, facts, _anyres(facts.size, canvases, _checked(background)))
 
 
-def image_facts(where: str, model: Model[ChatFormat]) -> ImageFacts:
+def image_facts(where: str, model: Prepared) -> ImageFacts:
     """How the checkpoint wants its pictures; a CheckpointError when it does not say."""
     if model.facts.image is None:
         raise CheckpointError(

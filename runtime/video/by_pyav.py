@@ -128,10 +128,11 @@ class PyAvSource(FrameSource):
 def open_container(path: Path) -> Any:
     """An open PyAV container, or a MediaError that says what the file is instead."""
     import av
+    from av.error import FFmpegError
 
     try:
         return av.open(str(path))
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise MediaError(
             f"{path}: not a video that FFmpeg can open ({why}; it starts with {_head(path)}); "
@@ -157,6 +158,6 @@ def _head(path: Path) -> str:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    import av
+    from av.error import FFmpegError
 
-    return (av.FFmpegError, EOFError, ValueError)
+    return (FFmpegError, EOFError, ValueError)

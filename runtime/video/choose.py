@@ -42,6 +42,13 @@ def check_readable(path: Path, what: str = "video") -> None:
         raise bad_file(path, "the file is empty (0 bytes)", "fetch or write it again")
 
 
+def glance(path: Path) -> None:
+    """A MediaError for what is missing, empty, or no clip, from the header alone."""
+    check_readable(path)
+    if not path.is_dir() and path.suffix.lower() not in (".npy", *ANIMATED):
+        probe(path)
+
+
 def probe(path: Path) -> str:
     """Why decord would read this file wrongly: a short reason, or "" when it would not.
 

@@ -209,6 +209,14 @@ def test_bad_video_names_the_node(tmp_path: Path) -> None:
     )
 
 
+def test_bad_video_is_refused_while_planning(tmp_path: Path) -> None:
+    """The plan looks at the header before any weight is read."""
+    (tmp_path / "a.mp4").write_text("no video")
+    assert load_video.foresee is not None
+    with pytest.raises(MediaError, match=r"^load_video: .*a\.mp4: not a video that FFmpeg can open"):
+        load_video.foresee(path=tmp_path / "a.mp4", backend="auto", fps=None)
+
+
 def test_backend_is_one_of_three(tmp_path: Path) -> None:
     """An unknown back end is refused by name."""
     with pytest.raises(WiringError) as caught:

@@ -204,6 +204,16 @@ def test_bad_settings(call: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_bad_checkpoint_is_refused_while_planning() -> None:
+    """Neither a missing preprocessor nor missing canvases wait for a picture."""
+    assert preprocess.foresee is not None
+    with pytest.raises(CheckpointError, match="does not say how pictures are prepared"):
+        preprocess.foresee(image_handle(None), None, aspect="auto")
+    with pytest.raises(MediaError, match="lists no canvas sizes"):
+        preprocess.foresee(PAD, None, aspect="anyres")
+    assert preprocess.foresee(PAD, None, aspect="auto") is None
+
+
 def test_checkpoint_without_preprocessing() -> None:
     """A handle that does not say how pictures are prepared."""
     with pytest.raises(CheckpointError) as caught:
