@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Values:
-    """The parameters of a run. A missing one is noted when something asks for it, and all are reported at once."""
+    """The parameters of a run. Missing ones are noted when something asks for them, and reported at once."""
 
     def __init__(self, graph: Graph, given: Mapping[str, Any]) -> None:
         self._graph, self._missing = graph, dict[str, str]()

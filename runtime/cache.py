@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Collection, Mapping
 from functools import cache as once
 from pathlib import Path
@@ -20,6 +21,7 @@ from .disk import Disk, Entry
 from .errors import GraphError
 from .explain import difference
 from .keys import Recipe
+from .recipes import Recipes
 from .store import Unstorable, bytes_of, pack
 from .values import Table
 
@@ -68,7 +70,7 @@ class Cache:
     def __init__(self, folder: Path | str | None, *, memory: int = MEMORY, disk: int = DISK) -> None:
         self.memory = Memory(memory)
         self.disk = None if folder is None else Disk(Path(folder), disk)
-        self._recipes: dict[str, Recipe] = {}
+        self._runs: deque[Recipes] = deque(maxlen=8)  # the recipes of the latest runs
 
     def where(self, key: str) -> Literal["memory", "disk"] | None:
         """The tier that holds a value for this key; a file is not opened for it."""
@@ -88,16 +90,9 @@ class Cache:
         self.memory.put(key, value, bytes_of(value), seconds)
         return value
 
-    def put(
-        self, key: str, value: Any, *, seconds: float, name: str, recipe: Recipe, keep: bool = False
-    ) -> int:
-        """Hold a value; on disk too if it is small, was slow, or `keep` is set. Its bytes come back."""
-        size = bytes_of(value)
-        self.memory.put(key, value, size, seconds)
-        self._recipes[name] = recipe
-        if self.disk is not None and (keep or size < SMALL or seconds > SLOW):
-            self.save(key, value, seconds=seconds, name=name, recipe=recipe)
-        return size
+    def lasting(self, size: int, seconds: float) -> bool:
+        """True for a value that goes to disk: a small one, or one that took long."""
+        return self.disk is not None and (size < SMALL or seconds > SLOW)
 
     def save(self, key: str, value: Any, *, seconds: float, name: str, recipe: Recipe) -> bool:
         """Put a value on disk; False when it is of a class that is not stored, or the folder refuses."""
@@ -116,8 +111,9 @@ class Cache:
         }
         return self.disk.write(key, packed, manifest)
 
-    def settle(self) -> None:
-        """Called after a run: keep the disk tier within its budget."""
+    def settle(self, recipes: Recipes) -> None:
+        """Called after a run: remember its recipes for `explain`, keep the disk tier within its budget."""
+        self._runs.append(recipes)
         if self.disk is not None:
             self.disk.settle()
 
@@ -126,9 +122,10 @@ class Cache:
         if self.where(key) is not None:
             return "cached"
         node = recipe.statics.type.name
-        known = self._recipes.get(name)
-        if known is not None and known.statics.type.name == node:
-            return "; ".join(difference(known.parts(), recipe.parts())) or "dropped from the cache"
+        for run in reversed(self._runs):
+            number = run.number(name)
+            if number is not None and run[number].statics.type.name == node:
+                return "; ".join(difference(run[number].parts(), recipe.parts())) or "dropped from the cache"
         if self.disk is not None:
             for entry in self.disk.entries():
                 old = entry.manifest.get("recipe", {})

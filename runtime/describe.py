@@ -29,8 +29,8 @@ def describe(value: Any) -> str:
         return f"LLMState[layer {value.layer}, {_tensor(value.hidden)}]"
     if isinstance(value, Model):
         return f"Model[{value.kind.__name__}] of {value.facts.name}"
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return ", ".join(f"{k}: {describe(v)}" for k, v in zip(value._fields, value, strict=True))
+    if isinstance(value, tuple) and (names := getattr(value, "_fields", ())):
+        return ", ".join(f"{k}: {describe(v)}" for k, v in zip(names, value, strict=True))
     if isinstance(value, Prompt | Answer):
         return name
     if isinstance(value, int | float | bool | None | str | Path):

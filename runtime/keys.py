@@ -25,11 +25,11 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "decord2
 
 
 class Recipe(NamedTuple):
-    """All that decides a value. inputs: per socket the keys wired to it, with the output after a colon."""
+    """All that decides a value. inputs: `socket key key` for every fed socket; `key:output` if named."""
 
     statics: Statics
     widgets: Mapping[str, Any]
-    inputs: tuple[tuple[str, tuple[str, ...]], ...]
+    inputs: tuple[str, ...]
     wanted: frozenset[Need]
     known: Any
     device: str
@@ -47,7 +47,7 @@ class Recipe(NamedTuple):
             "version": self.statics.type.version,
             "code": dict(self.statics.code.parts),
             "widgets": {name: _canonical(value) for name, value in self.widgets.items()},
-            "inputs": {name: list(keys) for name, keys in self.inputs},
+            "inputs": {name: keys for name, *keys in (text.split(" ") for text in self.inputs)},
             "wanted": sorted(need.key for need in self.wanted),
             "models": _identity(self.known),
             "device": self.device,
@@ -59,7 +59,7 @@ class Recipe(NamedTuple):
 def recipe_key(
     statics: Statics,
     widgets: Mapping[str, Any],
-    inputs: tuple[tuple[str, tuple[str, ...]], ...],
+    inputs: tuple[str, ...],
     wanted: frozenset[Need],
     known: Any,
     device: str,

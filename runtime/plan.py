@@ -25,6 +25,7 @@ from .values import Table
 if TYPE_CHECKING:
     from .graph import Graph
     from .planner import Planner
+    from .recipes import Recipes
 
 State = Literal["run", "memory", "disk", "skip"]
 _NONE: frozenset[Need] = frozenset()
@@ -110,12 +111,17 @@ class Steps(Sequence[Planned]):
 
     def recipe(self, number: int) -> Recipe:
         """What a step's key is made of."""
-        return self._planner.recipe(number)
+        return self._planner.recipes[number]
+
+    @property
+    def recipes(self) -> Recipes:
+        """What the keys of all steps are made of."""
+        return self._planner.recipes
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What will run. outputs: results by name, as slots. given: values of parameters wired to sockets, by slot.
+    """What will run. outputs: results by name, as slots. given: parameters wired to sockets, by slot.
 
     fields: the output that each slot holds ("" for the only one). targets: steps that make the results.
     """
@@ -223,8 +229,9 @@ def plan(
 ) -> Plan:
     """What a run of `graph` with these parameters will do.
 
-    outputs: names of graph outputs, or `node` / `node.output`; default all. until: stop after this node, which
-    is then the result. from_: this node and what follows it run afresh, what lies before comes from the cache.
+    outputs: names of graph outputs, or `node` / `node.output`; default all. until: stop after this node,
+    which is then the result. from_: this node and what follows it run afresh, what lies before comes from the
+    cache.
     Errors: GraphError for unknown names and parameters, missing parameters, cycles and what `from_` misses;
     NeedError for side channels that nothing can provide; whatever a node foresees that cannot work.
     """

@@ -17,9 +17,10 @@ from .context import Context, use
 from .demand import Demand
 from .errors import GraphError, LoomError, did_you_mean
 from .ir import Step
-from .keys import Recipe, recipe_key, value_key
+from .keys import value_key
 from .needs import Need
 from .plan import State
+from .recipes import OWN, Recipes
 from .widgets import MISSING
 
 _NONE: frozenset[Need] = frozenset()
@@ -38,25 +39,8 @@ class Planner:
             self.wanted = Demand(made, values.known, self.widgets).wanted()
         self.known = self._foresee()
         self.volatile = bytearray(len(made.order))
-        self.slot_keys: list[str] = [""] * len(made.makers)
+        self.recipes = Recipes(made, self.widgets, self.wanted, self.known, device, dtype)
         self.keys = self._keys()
-
-    def device_of(self, step: Step) -> str:
-        """Where a step runs."""
-        return step.device or self.device
-
-    def recipe(self, number: int) -> Recipe:
-        """What the key of a step is made of."""
-        made = self.made
-        return Recipe(
-            made.statics[number],
-            self.widgets[number],
-            self._input_keys(number),
-            self.wanted.get(number, _NONE),
-            self.known.get(number),
-            self.device_of(made.order[number]).partition(":")[0],
-            self.dtype,
-        )
 
     def _widgets(self) -> list[Mapping[str, Any]]:
         """Every step's settings: parameters put in, checked, defaults filled in."""
@@ -91,7 +75,7 @@ class Planner:
             if foresee is None:
                 continue
             context = Context(
-                device=self.device_of(step), dtype=self.dtype, wanted=self.wanted.get(number, _NONE)
+                device=step.device or self.device, dtype=self.dtype, wanted=self.wanted.get(number, _NONE)
             )
             try:
                 with use(context):
@@ -121,41 +105,29 @@ class Planner:
 
     def _keys(self) -> list[str]:
         """Keys in order. An impure step, and all that follows it, has a key of this run's own."""
-        made, slot_keys, volatile = self.made, self.slot_keys, self.volatile
+        made, volatile, recipes = self.made, self.volatile, self.recipes
+        slot_keys = recipes.slot_keys
         for slot, maker in enumerate(made.makers):
             if maker < 0:
-                slot_keys[slot] = value_key(self.values.known[made.fields[slot]]) or ""
-        common = (self.device.partition(":")[0], self.dtype)
+                slot_keys[slot] = value_key(self.values.known[made.fields[slot]]) or OWN
         keys: list[str] = []
         run = ""
         for number, step in enumerate(made.order):
-            inputs = self._input_keys(number)
+            inputs = recipes.inputs(number)
             impure = not step.type.pure
-            for _, found in inputs:
-                for one in found:
-                    if not one or one[0] == "~":
-                        impure = True
+            for text in inputs:
+                if OWN in text:
+                    impure = True
             if impure:
                 volatile[number] = 1
                 run = run or os.urandom(8).hex()
-                key = f"~{run}-{number}"
+                key = f"{OWN}{run}-{number}"
             else:
-                place = common if step.device is None else (step.device.partition(":")[0], self.dtype)
-                wanted, known = self.wanted.get(number, _NONE), self.known.get(number)
-                key = recipe_key(made.statics[number], self.widgets[number], inputs, wanted, known, *place)
+                key = recipes.key(number, inputs)
             keys.append(key)
             for slot in made.outs[number]:
                 slot_keys[slot] = f"{key}:{made.fields[slot]}" if made.fields[slot] else key
         return keys
-
-    def _input_keys(self, number: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        keys = self.slot_keys
-        return tuple(
-            [
-                (name, (keys[slots[0]],) if len(slots) == 1 else tuple([keys[slot] for slot in slots]))
-                for name, _, slots in self.made.inputs[number]
-            ]
-        )
 
     # -- the cache -----------------------------------------------------------------------------------------
 
@@ -185,8 +157,8 @@ class Planner:
         if missing:
             verb = "is" if len(missing) == 1 else "are"
             raise GraphError(
-                f"from: {', '.join(sorted(missing))} {verb} not in the cache, and {from_} goes on from there; "
-                f"run without --from, or from {missing[0]} on"
+                f"from: {', '.join(sorted(missing))} {verb} not in the cache, "
+                f"and {from_} goes on from there; run without --from, or from {missing[0]} on"
             )
         return states
 

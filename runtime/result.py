@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from .errors import GraphError, did_you_mean
@@ -34,12 +35,20 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Outputs by name (`result["answer"]`), and the report: steps in the order they were done."""
+    """Outputs by name (`result["answer"]`), and the report: steps in the order they were done.
+
+    rows: the fields of the report's rows.
+    """
 
     outputs: Mapping[str, Any]
-    report: tuple[Row, ...]
+    rows: Sequence[tuple[Any, ...]]
     seconds: float
     plan: Plan
+
+    @cached_property
+    def report(self) -> tuple[Row, ...]:
+        """One row per step that was done or taken from the cache."""
+        return tuple(Row(*row) for row in self.rows)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.outputs:

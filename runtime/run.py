@@ -27,7 +27,7 @@ from .events import (
 )
 from .lanes import Completion, InlineLane, Job, Lane
 from .plan import Plan, Planned, plan
-from .result import Result, Row
+from .result import Result
 from .store import bytes_of
 from .widgets import MISSING
 
@@ -98,10 +98,14 @@ class Dispatcher:
             self.values[slot] = value
         self.finished: SimpleQueue[Completion] = SimpleQueue()
         self.lane: Lane = InlineLane(self.finished, plan.device)
-        self.rows: list[Row] = []
+        # plain tuples and integers: a run of many small steps must not feed the garbage collector
+        self.rows: list[tuple[Any, ...]] = []
         self.uses = [0] * len(plan.fields)
         self.waiting = [-1] * len(plan.steps)  # -1: does not run
-        self.takers: list[list[int]] = [[] for _ in plan.steps]
+        # the steps that wait for step s: taker[e] for e = first[s], then e = after[e], until -1
+        self.first = [-1] * len(plan.steps)
+        self.taker: list[int] = []
+        self.after: list[int] = []
         self.ready: list[int] = []
         self.running: Planned | None = None
         self.contexts: dict[tuple[str, Any], Context] = {}
@@ -120,12 +124,12 @@ class Dispatcher:
             raise
         finally:
             if self.plan.cache is not None:
-                self.plan.cache.settle()
+                self.plan.cache.settle(self.plan.steps.recipes)
             if self.bus:
-                peak = max((row.peak for row in self.rows), default=0)
+                peak = max((row[-1] for row in self.rows), default=0)
                 self.bus.emit(RunDone(seconds=perf_counter() - begin, ok=ok, peak=peak))
         outputs = {name: self.values[slot] for name, slot in self.plan.outputs.items()}
-        return Result(outputs, tuple(self.rows), perf_counter() - begin, self.plan)
+        return Result(outputs, self.rows, perf_counter() - begin, self.plan)
 
     # -- before the first node -----------------------------------------------------------------------------
 
@@ -170,7 +174,9 @@ class Dispatcher:
             for source in steps.sources(number):
                 if waiting[source] >= 0:
                     waiting[number] += 1
-                    self.takers[source].append(number)
+                    self.after.append(self.first[source])
+                    self.first[source] = len(self.taker)
+                    self.taker.append(number)
         self.ready = [number for number in must if waiting[number] == 0]
         heapq.heapify(self.ready)
 
@@ -214,16 +220,11 @@ class Dispatcher:
             raise error
         planned.statics.check_output(value, planned.id)
         self._give(planned, value)
-        cache = self.plan.cache
-        if cache is None or planned.volatile:
-            size = bytes_of(value)
-        else:
-            recipe = self.plan.steps.recipe(planned.number)
-            size = cache.put(planned.key, value, seconds=seconds, name=planned.id, recipe=recipe)
+        size = self._keep(planned, value, seconds)
         tokens_in = _tokens_in(job.sockets) if job.sockets else None
         tokens_out = _tokens_out(planned, value)
         name = planned.statics.type.name
-        self.rows.append(Row(planned.id, name, seconds, "", tokens_in, tokens_out, size, peak))
+        self.rows.append((planned.id, name, seconds, "", tokens_in, tokens_out, size, peak))
         if self.bus:
             self.bus.emit(
                 NodeDone(
@@ -237,6 +238,16 @@ class Dispatcher:
                 )
             )
         self._release(planned)
+
+    def _keep(self, planned: Planned, value: Any, seconds: float) -> int:
+        """Put a value into the cache; its bytes."""
+        size, cache = bytes_of(value), self.plan.cache
+        if cache is not None and not planned.volatile:
+            cache.memory.put(planned.key, value, size, seconds)
+            if cache.lasting(size, seconds):
+                recipe = self.plan.steps.recipe(planned.number)
+                cache.save(planned.key, value, seconds=seconds, name=planned.id, recipe=recipe)
+        return size
 
     def _give(self, planned: Planned, value: Any) -> None:
         fields = self.plan.fields
@@ -252,10 +263,13 @@ class Dispatcher:
                 uses[slot] -= 1
                 if uses[slot] == 0:
                     self.values[slot] = MISSING
-        for taker in self.takers[planned.number]:
+        edge = self.first[planned.number]
+        while edge >= 0:
+            taker = self.taker[edge]
             waiting[taker] -= 1
             if waiting[taker] == 0:
                 heapq.heappush(self.ready, taker)
+            edge = self.after[edge]
 
     def _reuse(self, planned: Planned, value: Any) -> None:
         self._give(planned, value)
@@ -265,7 +279,7 @@ class Dispatcher:
     def _note_cached(self, planned: Planned, value: Any, tier: str) -> None:
         tokens = _tokens_out(planned, value)
         name = planned.statics.type.name
-        self.rows.append(Row(planned.id, name, 0.0, tier, None, tokens, bytes_of(value), 0))
+        self.rows.append((planned.id, name, 0.0, tier, None, tokens, bytes_of(value), 0))
         if self.bus:
             self.bus.emit(NodeCached(node=planned.id, type=name, tier=tier, tokens_out=tokens))
 
@@ -325,11 +339,11 @@ class Dispatcher:
             )
 
     def _saved(self, failed: Planned) -> bool:
-        """Put on disk what the steps that are left need of those done; True when `failed` can start from it."""
+        """Put on disk what the steps that are left need; True when `failed` can start from what is there."""
         steps, cache = self.plan.steps, self.plan.cache
         if cache is None or (cache.disk is None and self.plan.graph.at is not None):
             return False  # the memory of this process is gone when the command is typed
-        done = {row.id for row in self.rows}
+        done = {row[0] for row in self.rows}
         left = [number for number, count in enumerate(self.waiting) if count >= 0]
         sources = {
             source for number in left if steps[number].id not in done for source in steps.sources(number)

@@ -233,9 +233,9 @@ def bytes_of(value: Any) -> int:
 def _register_own() -> None:
     modules = [m for m in vars(values).values() if isinstance(m, ModuleType)]
     for module in (*modules, handle):
-        for cls in vars(module).values():
-            own = isinstance(cls, type) and cls.__module__ == module.__name__
-            if own and (dataclasses.is_dataclass(cls) or issubclass(cls, Enum)):
+        classes: list[Any] = [c for c in vars(module).values() if isinstance(c, type)]
+        for cls in classes:
+            if cls.__module__ == module.__name__ and (dataclasses.is_dataclass(cls) or issubclass(cls, Enum)):
                 storable(cls)
 
 
