@@ -1,0 +1,74 @@
+"""The language stages as a graph: eager == graph == YAML, from question to answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tokenloom.nodes import generate, place_tokens, prefill, read_logits, render_chat
+from tokenloom.runtime.errors import GraphError, PromptError
+from tokenloom.runtime.graph import Graph
+from tokenloom.runtime.models.chat import ChatFormat
+from tokenloom.runtime.models.handle import Model
+from tokenloom.runtime.models.language import LanguageModel
+from tokenloom.runtime.run import run
+from tokenloom.runtime.values import VisualTokens
+from tokenloom.runtime.yamlfile import load
+
+from ..runtime.models.tiny import WIDTH, Held, chat_handle, language_handle, tiny_language, tiny_tokenizer
+from .test_place import pictures
+
+QUESTION = "Is <image> like <image>?"
+
+
+@pytest.fixture(scope="module")
+def given() -> dict[str, Any]:
+    """What a run gives: handles and the visual tokens of two pictures."""
+    llm, chat = language_handle(tiny_language("llama")), chat_handle(tiny_tokenizer())
+    return {"llm": llm, "chat": chat, "visual": pictures(2)}
+
+
+def built(*, until: int = 2) -> Graph:
+    with Graph() as g:
+        llm, chat = g.param("llm", Model[LanguageModel]), g.param("chat", Model[ChatFormat])
+        visual = g.param("visual", VisualTokens)
+        prompt = render_chat(chat, question=g.param("question", str, default=QUESTION))
+        placed = place_tokens(llm, prompt, visual)
+        state = prefill(llm, prefill(llm, placed, until=until))
+        answer = generate(llm, state, chat, max_new_tokens=9)
+        g.output(text=answer.text, answer=answer.answer, logits=read_logits(llm, state, rows="all"))
+    return g
+
+
+def eager(llm: Held, chat: Held, visual: VisualTokens) -> tuple[Any, Any]:
+    placed = place_tokens(llm, render_chat(chat, question=QUESTION), visual)
+    state = prefill(llm, prefill(llm, placed, until=2))
+    return generate(llm, state, chat, max_new_tokens=9), read_logits(llm, state, rows="all")
+
+
+def test_eager_equals_graph_equals_yaml(given: dict[str, Any]) -> None:
+    """The same ids, text and logits, whichever way the stages were put together."""
+    want, logits = eager(**given)
+    graph = built()
+    again = load("again.yaml", text=graph.to_yaml())
+    assert again == graph
+    for one in (graph, again):
+        result = run(one, cache=False, **given)
+        assert result["text"] == want.text
+        assert result["answer"].ids == want.answer.ids
+        assert result["logits"].values.equal(logits.values)
+    assert (want.answer.visual_tokens, len(want.answer.ids)) == (8, 9)
+    assert given["visual"].width == WIDTH
+
+
+def test_a_plan_refuses_layers_that_are_not_there(given: dict[str, Any]) -> None:
+    """`until` is checked against the model's facts before a node runs."""
+    with pytest.raises(GraphError, match="until: 9 of a model with 4 layers"):
+        run(built(until=9), cache=False, **given)
+
+
+def test_too_few_pictures_in_the_question(given: dict[str, Any]) -> None:
+    """Two pictures, three marks: the counts, from inside a run."""
+    with pytest.raises(PromptError, match="the prompt has 3 <image>, but 2 pictures on 1 wire came"):
+        run(built(), cache=False, question="<image><image><image>", **given)
