@@ -38,7 +38,7 @@ def convert(
     max_shard: int = MAX_SHARD,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the weights of `source` as safetensors into a new folder, with configuration and tokenizer.
+    """Write the weights of `source` as safetensors into a new folder, with its other files.
 
     source: a folder, one `.bin` or `.pth` file, or a hub id. max_shard: bytes of one written file; one tensor
     may be larger. progress: called with files done, files in all, and the file's name.

@@ -7,11 +7,16 @@ from typing import Any, TypeVar
 
 from ..errors import CheckpointError
 from .checkpoint import Checkpoint, Section, open_checkpoint, open_tower
+from .configs import read_json
 from .describe import open_projector_at, part_print
 from .device import DTYPES
 from .handle import Model
 from .pool import loader
 from .weights import fill, native_language, native_tower, read_tensors
+
+TOKENIZERS = (
+    "PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast",
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -71,15 +76,22 @@ def load_llava_chat(handle: Model[Any]) -> Any:
 
 
 def _tokenizer(found: Checkpoint) -> Any:
+    """The tokenizer exactly as tokenizer.json has it; older files by the class that the checkpoint names."""
     names = {file.name for file in found.tokenizer_files}
     if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
         return None
-    from transformers import AutoTokenizer
+    import transformers
 
-    try:
-        return AutoTokenizer.from_pretrained(
-            str(found.folder), local_files_only=True, trust_remote_code=False
+    kind = read_json(found.folder / "tokenizer_config.json").get("tokenizer_class", "LlamaTokenizer")
+    if "tokenizer.json" in names:
+        kind = "PreTrainedTokenizerFast"
+    if kind not in TOKENIZERS:
+        raise CheckpointError(
+            f"{found.facts.name}: tokenizer {kind!r} is not known; add a tokenizer.json, or use one of "
+            f"{', '.join(TOKENIZERS)}"
         )
+    try:
+        return getattr(transformers, kind).from_pretrained(str(found.folder), local_files_only=True)
     except Exception as error:
         raise CheckpointError(
             f"{found.facts.name}: its tokenizer ({', '.join(sorted(names))}) cannot be read: {error}"

@@ -1,0 +1,182 @@
+"""Write the bundled checkpoints `tiny-random` and `tiny-random-next`: true layouts, seeded random weights.
+
+    python examples/make_tiny_checkpoint.py [FOLDER]
+
+They let every graph run without a download. Their answers are random words: nothing was ever trained.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from tokenloom.runtime.models.strict import language_shapes, projector_shapes, tower_shapes
+
+TEXT = """
+a the one two three some many no every this that and or but with without near under over behind between
+beside inside outside above below red green blue yellow orange purple white black grey brown bright dark
+pale warm cold small big tall wide thin round flat soft smooth rough shiny quiet loud empty full old new
+young happy calm busy cat dog bird horse cow sheep fox bear mouse fish tree flower leaf grass field hill
+river lake sea beach sand stone rock cloud sky sun moon star rain snow wind house door window wall roof
+garden street road bridge tower boat train bus car bicycle wheel chair table lamp book paper pen cup plate
+spoon apple pear bread cheese cake box bag hat coat shoe clock mirror picture frame ball kite drum piano
+guitar man woman child girl boy friend crowd hand face eye is are was has have sits stands runs walks jumps
+flies swims sleeps looks holds carries opens closes moves turns slowly quickly quietly gently suddenly
+together alone again always never here there today morning evening night shape square circle line corner
+middle left right top bottom front back side edge colour light shadow
+"""
+WORDS = TEXT.split()
+
+TOWER: dict[str, Any] = {
+    "architectures": ["CLIPVisionModel"],
+    "model_type": "clip_vision_model",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_channels": 3,
+    "image_size": 168,
+    "patch_size": 14,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+}
+PREPROCESSOR: dict[str, Any] = {
+    "crop_size": 168,
+    "size": 168,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+}
+LANGUAGE: dict[str, Any] = {
+    "architectures": ["LlavaLlamaForCausalLM"],
+    "model_type": "llava_llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "hidden_act": "silu",
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "torch_dtype": "float16",
+    "mm_hidden_size": 64,
+    "mm_projector_type": "mlp2x_gelu",
+    "mm_vision_select_feature": "patch",
+    "mm_vision_select_layer": -2,
+    "tokenizer_model_max_length": 4096,
+}
+LLAVA15 = {"mm_vision_tower": "vision_tower", "image_aspect_ratio": "pad"}
+NEXT = {
+    "mm_vision_tower": "../tiny-random/vision_tower",
+    "image_aspect_ratio": "anyres",
+    "mm_patch_merge_type": "spatial_unpad",
+    "image_grid_pinpoints": [[168, 336], [336, 168], [336, 336], [504, 168], [168, 504]],
+}
+CARD = """---
+license: apache-2.0
+tags: [random-weights]
+---
+# {name}
+
+A {kind} checkpoint in the original layout with **random weights**, made by
+`examples/make_tiny_checkpoint.py` of tokenloom. It was never trained: its answers are random words and say nothing about the picture. It exists so
+that graphs run, end to end and on a CPU, before a real checkpoint is downloaded.
+"""
+
+
+def write_all(root: Path) -> None:
+    """Both checkpoints below `root`."""
+    tokenizer = make_tokenizer()
+    base = root / "tiny-random"
+    tower = draw(tower_shapes("clip", TOWER), seed=1)
+    save(base / "vision_tower", {f"vision_model.{n}": t for n, t in tower.items()}, TOWER)
+    write_json(base / "vision_tower" / "preprocessor_config.json", PREPROCESSOR)
+    write_model(base, "LLaVA-1.5", LLAVA15, tokenizer, seed=2)
+    write_model(root / "tiny-random-next", "LLaVA-NeXT", NEXT, tokenizer, seed=3)
+
+
+def write_model(folder: Path, kind: str, config: dict[str, Any], tokenizer: Tokenizer, seed: int) -> None:
+    """Language model, projector, tokenizer and card."""
+    config = {**LANGUAGE, "vocab_size": tokenizer.get_vocab_size(), **config}
+    head_dim = config["hidden_size"] // config["num_attention_heads"]
+    tensors = draw(language_shapes("llama", {**config, "head_dim": head_dim}), seed)
+    spoken = {f"Ġ{word}" for word in WORDS}  # only whole words are ever said
+    silent = [i for token, i in tokenizer.get_vocab().items() if token not in spoken]
+    tensors["lm_head.weight"][silent] = 0
+    projector = draw(projector_shapes("mlp2x_gelu", TOWER["hidden_size"], config["hidden_size"]), seed + 10)
+    tensors |= {f"model.mm_projector.{n}": t for n, t in projector.items()}
+    if config["image_aspect_ratio"] == "anyres":
+        tensors |= draw({"model.image_newline": (config["hidden_size"],)}, seed + 20)
+    save(folder, tensors, config)
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    write_json(folder / "tokenizer_config.json", {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>",
+        "model_max_length": config["tokenizer_model_max_length"],
+        "clean_up_tokenization_spaces": False,
+    })  # fmt: skip
+    write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})
+    write_json(folder / "tokenloom.json", {"random_weights": True, "template": "vicuna_v1"})
+    (folder / "README.md").write_text(CARD.format(name=folder.name, kind=kind), encoding="utf-8")
+
+
+def draw(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Random tensors: norms near one, biases near zero, matrices that keep the size of what passes."""
+    random = np.random.RandomState(seed)  # the legacy generator: its stream never changes
+    out: dict[str, np.ndarray[Any, Any]] = {}
+    for name, shape in shapes.items():
+        values = random.standard_normal(shape)
+        if len(shape) == 1:
+            values = values * 0.1 + ("norm" in name and name.endswith("weight"))
+        elif "embed_tokens" in name:
+            values *= 0.2  # small beside what the layers add, so that the next word hangs on all before it
+        elif "position" not in name:
+            values *= 2.5 / np.sqrt(np.prod(shape[1:]))
+        out[name] = values.astype(np.float16)
+    return out
+
+
+def make_tokenizer() -> Tokenizer:
+    """Byte-level BPE that knows every word of WORDS as one token, and any other text as pieces."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [AddedToken(text, special=True) for text in ("<pad>", "<s>", "</s>")]
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((f" {word}" for word in WORDS), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return tokenizer
+
+
+def save(folder: Path, tensors: dict[str, np.ndarray[Any, Any]], config: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    write_json(folder / "config.json", config)
+
+
+def write_json(file: Path, value: dict[str, Any]) -> None:
+    file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    here = Path(__file__).parents[1] / "runtime" / "models" / "bundled"
+    write_all(Path(sys.argv[1]) if len(sys.argv) > 1 else here)
