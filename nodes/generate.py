@@ -61,6 +61,7 @@ def generate(
     top_k: Annotated[int, Range(1)] | None = None,
     seed: int = 0,
     stop: tuple[str, ...] = (),
+    stop_ids: tuple[int, ...] = (),
 ) -> Generated:
     """The model's answer to a placed prompt or a prefilled state: greedy, or sampled from an explicit seed.
 
@@ -75,6 +76,7 @@ def generate(
     top_k: sample among this many likeliest tokens.
     seed: of the sampling; equal seeds give equal answers on every device.
     stop: further strings that end the answer.
+    stop_ids: further token ids that end it.
     """
     return _together(
         [llm],
@@ -87,6 +89,7 @@ def generate(
         top_k=top_k,
         seed=seed,
         stop=stop,
+        stop_ids=stop_ids,
     )[0]
 
 
@@ -102,12 +105,13 @@ def _generate(
     top_k: int | None,
     seed: int,
     stop: tuple[str, ...],
+    stop_ids: tuple[int, ...],
 ) -> list[Generated]:
     """Answers of one model to several inputs at once."""
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
     model = handles[0].load()
     writers = [
-        _Writer.of(model, x, chat, sampling, max_new_tokens, min_new_tokens, stop)
+        _Writer.of(model, x, chat, sampling, max_new_tokens, min_new_tokens, stop, stop_ids)
         for x, chat in zip(inputs, chats, strict=True)
     ]
     began = time.perf_counter()
@@ -163,6 +167,7 @@ class _Writer:
         most: int,
         least: int,
         stop: tuple[str, ...],
+        stop_ids: tuple[int, ...],
     ) -> _Writer:
         if stop and chat is None:
             raise PromptError("generate.stop: stop strings need a tokenizer; connect chat")
@@ -176,7 +181,7 @@ class _Writer:
             )
         text = None if chat is None else chat.load()
         stop = () if text is None else tuple(dict.fromkeys((*inputs.stop, *stop)))
-        ends = {*model.facts.eos, *(text.single(stop) if text else ())}
+        ends = {*model.facts.eos, *stop_ids, *(text.single(stop) if text else ())}
         return cls(sampling, min(most, room), least, frozenset(ends), stop, text, sampling.generator())
 
     def take(self, logits: torch.Tensor) -> None:

@@ -12,7 +12,6 @@ from tokenloom.nodes.place import place_tokens
 from tokenloom.nodes.prefill import prefill
 from tokenloom.runtime import context
 from tokenloom.runtime.errors import BudgetError, Cancelled, CheckpointError, GraphError, PromptError
-from tokenloom.runtime.models.sampling import Sampling
 from tokenloom.runtime.values import LLMInput, Prompt
 
 from ..runtime.models.tiny import FAMILIES, Held, chat_handle, language_handle, tiny_language, tiny_tokenizer
@@ -96,6 +95,24 @@ def test_an_end_token_ends_the_answer(llm: Held) -> None:
     assert end not in least.ids[:-1]
 
 
+def test_a_stop_string_of_several_tokens(llm: Held, chat: Held) -> None:
+    """A stop string that only the text shows is found across tokens, and cut off with all that follows."""
+    whole = generate(llm, text(llm, *PROMPT), chat, max_new_tokens=12)
+    tokens = [chat.load().decode([i]) for i in whole.answer.ids]
+    spoken = "".join(tokens)
+    at = next(n for n in range(2, 11) if spoken.find(tokens[n] + tokens[n + 1]) == len("".join(tokens[:n])))
+    cut = generate(llm, text(llm, *PROMPT), chat, max_new_tokens=12, stop=(tokens[at] + tokens[at + 1],))
+    assert cut.text == "".join(tokens[:at]).strip()
+    assert (cut.answer.finish, cut.answer.ids) == ("stop", whole.answer.ids[: at + 2])
+
+
+def test_stop_ids_need_no_text(llm: Held) -> None:
+    """Token ids end an answer without chat."""
+    ids = generate(llm, text(llm, *PROMPT), max_new_tokens=8).answer.ids
+    got = generate(llm, text(llm, *PROMPT), max_new_tokens=8, stop_ids=(ids[1],)).answer
+    assert (got.ids, got.finish) == (ids[: ids.index(ids[1]) + 1], "stop")
+
+
 def test_a_stop_string_is_cut_off(llm: Held, chat: Held) -> None:
     """Text ends before the stop string, wherever it came from; the ids show what was drawn."""
     whole = generate(llm, text(llm, *PROMPT), chat, max_new_tokens=12)
@@ -126,19 +143,6 @@ def test_equal_seeds_give_equal_answers(llm: Held) -> None:
         generate(llm, given, max_new_tokens=16, temperature=1.5, seed=seed).answer.ids for seed in (1, 1, 2)
     )
     assert one == same != other
-
-
-def test_sampling_cuts() -> None:
-    """top_k 1 and a tiny top_p are greedy; top_k and top_p never draw outside their set."""
-    logits = torch.tensor([0.0, 3.0, 2.0, -1.0])
-    for sampling in (Sampling(temperature=2, top_k=1), Sampling(temperature=2, top_p=0.0)):
-        assert sampling.pick(logits, sampling.generator()) == 1
-    sampling = Sampling(temperature=5, top_k=2)
-    source = sampling.generator()
-    assert {sampling.pick(logits, source) for _ in range(60)} == {1, 2}
-    sampling = Sampling(temperature=1, top_p=0.9)  # chances .035, .705, .259, .013
-    source = sampling.generator()
-    assert {sampling.pick(logits, source) for _ in range(60)} == {1, 2}
 
 
 def test_random_weights_are_labelled(llm: Held) -> None:

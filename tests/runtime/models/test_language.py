@@ -180,6 +180,32 @@ def reference(model: LanguageModel, given: LLMInput, keep: Tensor, ids: list[int
     return model.logits(hidden)[0, rows - 1 :]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_pruned_batches_equal_single_runs(seed: int) -> None:
+    """Any rows dropped at two layers, in all caches or not: a batch decodes as its items do alone."""
+    random = torch.Generator().manual_seed(seed)
+    model = tiny_language(FAMILIES[seed % 3])
+    lengths = torch.randint(4, 24, (3,), generator=random).tolist()
+    states = [start(an_input(n, seed=n)) for n in lengths]
+    for layer in (1, 3):
+        after = model.run(states, layer)
+        kept = [torch.rand(len(s), generator=random) < 0.6 for s in after]
+        for keep in kept:
+            keep[-1] = True
+        # caches of the layers before keep their own length: rows are dropped from here on, or everywhere
+        everywhere = seed % 2 == 1 and layer == 1
+        states = [drop(s, k.nonzero()[:, 0], caches=everywhere) for s, k in zip(after, kept, strict=True)]
+    alone = [Decoder(model, [model.run([s], DEPTH)[0]]) for s in states]
+    joint = Decoder(model, model.run(states, DEPTH))
+    for step in range(4):
+        for i, one in enumerate(alone):
+            torch.testing.assert_close(joint.logits[i], one.logits[0], atol=1e-5, rtol=1e-5)
+        ids = [(5 * step + 31 * i) % 100 for i in range(3)]
+        joint.step(ids)
+        for one, i in zip(alone, ids, strict=True):
+            one.step([i])
+
+
 def tensors(state: LLMState) -> list[Tensor]:
     caches = [t for c in state.cache.layers for t in (c.keys, c.values, c.position, c.row)]
     return [state.hidden, state.position, state.row, *caches]

@@ -1,0 +1,59 @@
+"""Chat templates, to the letter."""
+
+from __future__ import annotations
+
+import pytest
+
+from tokenloom.runtime.models.templates import TEMPLATES
+
+ONE = {
+    "vicuna_v1": "A chat between a curious user and an artificial intelligence assistant. The assistant "
+    "gives helpful, detailed, and polite answers to the user's questions. USER: Q ASSISTANT:",
+    "v1": "A chat between a curious user and an artificial intelligence assistant. The assistant "
+    "gives helpful, detailed, and polite answers to the user's questions. USER: Q ASSISTANT:",
+    "llava_v1": "A chat between a curious human and an artificial intelligence assistant. The assistant "
+    "gives helpful, detailed, and polite answers to the human's questions. USER: Q ASSISTANT:",
+    "llava_v0": "A chat between a curious human and an artificial intelligence assistant. The assistant "
+    "gives helpful, detailed, and polite answers to the human's questions.###Human: Q###Assistant:",
+    "llava_llama_2": "[INST] <<SYS>>\nYou are a helpful language and vision assistant. You are able to "
+    "understand the visual content that the user provides, and assist the user with a variety of tasks using "
+    "natural language.\n<</SYS>>\n\nQ [/INST]",
+    "mistral_instruct": "[INST] Q [/INST]",
+    "chatml_direct": "<|im_start|>system\nAnswer the questions.<|im_end|><|im_start|>user\nQ<|im_end|>"
+    "<|im_start|>assistant\n",
+    "mpt": "<|im_start|>system\nA conversation between a user and an LLM-based AI assistant. The assistant "
+    "gives helpful and honest answers.<|im_end|><|im_start|>user\nQ<|im_end|><|im_start|>assistant\n",
+    "plain": "Q\n",
+}
+TWO = {
+    "vicuna_v1": "S USER: Q ASSISTANT: A</s>USER: R ASSISTANT:",
+    "v1": "S USER: Q ASSISTANT: A</s>USER: R ASSISTANT:",
+    "llava_v1": "S USER: Q ASSISTANT: A</s>USER: R ASSISTANT:",
+    "llava_v0": "S###Human: Q###Assistant: A###Human: R###Assistant:",
+    "llava_llama_2": "[INST] <<SYS>>\nS\n<</SYS>>\n\nQ [/INST] A </s><s>[INST] R [/INST]",
+    "mistral_instruct": "[INST] <<SYS>>\nS\n<</SYS>>\n\nQ [/INST] A </s>[INST] R [/INST]",
+    "chatml_direct": "<|im_start|>system\nS<|im_end|><|im_start|>user\nQ<|im_end|><|im_start|>assistant\nA"
+    "<|im_end|><|im_start|>user\nR<|im_end|><|im_start|>assistant\n",
+    "mpt": "<|im_start|>system\nS<|im_end|><|im_start|>user\nQ<|im_end|><|im_start|>assistant\nA"
+    "<|im_end|><|im_start|>user\nR<|im_end|><|im_start|>assistant\n",
+    "plain": "Q\nA\nR\n",
+}
+STOP = {"llava_v0": ("###",), "chatml_direct": ("<|im_end|>",), "mpt": ("<|im_end|>",), "plain": ()}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_one_turn_with_its_own_system_text(name: str) -> None:
+    """An open question, as the released conversation table writes it."""
+    assert TEMPLATES[name].render(["Q"], []) == ONE[name]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_two_turns_with_a_given_system_text(name: str) -> None:
+    """An answered question, then an open one."""
+    assert TEMPLATES[name].render(["Q", "R"], ["A"], "S") == TWO[name]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_stop_strings(name: str) -> None:
+    """What ends an answer."""
+    assert TEMPLATES[name].stop == STOP.get(name, ("</s>",))
