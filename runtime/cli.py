@@ -1,0 +1,270 @@
+"""The command line. Everything heavy is imported inside the commands, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .commands.guard import guard
+
+app = typer.Typer(
+    name="tokenloom",
+    help="Visual token compression for vision-language models, as a typed node graph.",
+    epilog="GRAPH is a graph file or the name of a built-in graph, such as visionzip. "
+    "Exit codes: 0 fine, 1 the run failed, 2 bad usage or graph, 130 stopped.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cache_app = typer.Typer(help="Values of earlier runs on disk.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cache_app, name="cache")
+
+GraphName = Annotated[str, typer.Argument(metavar="GRAPH", help="Graph file or built-in graph.")]
+Values = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Parameters of the graph.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NODE.SETTING=VALUE", help="Change a setting of a node.")
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="NODE", help="Stop after this node.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="NODE", help="Run from this node on; what lies before comes from the cache."
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache.")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Python file with further nodes.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from .version import __version__
+
+        typer.echo(f"tokenloom {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    return None
+
+
+@app.command()
+def run(
+    graph: GraphName,
+    values: Values = None,
+    settings: Settings = None,
+    until: Until = None,
+    from_: From = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    no_cache: NoCache = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the results.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what every node does.")] = False,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE", help="Write a Chrome trace (chrome://tracing).")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option("--events", metavar="FILE", help="Write every event as a line of JSON.")
+    ] = None,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Run a graph: tokenloom run visionzip image=cat.jpg keep=54."""
+    with guard(debug=debug, as_json=as_json) as phase:
+        from .commands.run import Asked
+        from .commands.run import run as run_it
+
+        asked = Asked(
+            graph=graph,
+            params=values or (),
+            settings=settings or (),
+            until=until,
+            from_=from_,
+            device=device,
+            dtype=dtype,
+            cache=not no_cache,
+            plugins=plugin or (),
+        )
+        run_it(asked, phase, as_json=as_json, quiet=quiet, verbose=verbose, trace=trace, events=events)
+
+
+@app.command()
+def check(
+    graphs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[GRAPH]... [NAME=VALUE]...", help="Default: all built-in graphs."),
+    ] = None,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Find everything that is wrong in graph files; with values, plan them too."""
+    with guard(debug=debug):
+        from .commands import look
+
+        look.load_plugins(plugin or ())
+        look.check(graphs or ())
+
+
+@app.command()
+def plan(
+    graph: GraphName,
+    values: Values = None,
+    settings: Settings = None,
+    until: Until = None,
+    from_: From = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    no_cache: NoCache = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Show what a run would do: what runs and why, what comes from the cache."""
+    with guard(debug=debug):
+        from .commands.look import show_plan
+        from .commands.run import Asked
+
+        asked = Asked(
+            graph=graph,
+            params=values or (),
+            settings=settings or (),
+            until=until,
+            from_=from_,
+            device=device,
+            dtype=dtype,
+            cache=not no_cache,
+            plugins=plugin or (),
+        )
+        show_plan(asked)
+
+
+@app.command()
+def nodes(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this node.")] = None,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """List the nodes, or show inputs, settings and outputs of one."""
+    with guard(debug=debug):
+        from .commands import look
+
+        look.load_plugins(plugin or ())
+        look.list_nodes() if name is None else look.show_node(name)
+
+
+@app.command()
+def draw(graph: GraphName, output: Output, plugin: Plugins = None, debug: Debug = False) -> None:
+    """Draw a graph as .svg, or as mermaid text in .mmd or .md."""
+    with guard(debug=debug):
+        from .commands import look
+
+        look.load_plugins(plugin or ())
+        look.draw(graph, output)
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Default: print it.")
+    ] = None,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Print the JSON Schema of graph files, for completion in editors."""
+    with guard(debug=debug):
+        from .commands import look
+
+        look.load_plugins(plugin or ())
+        look.schema(output)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Folder, .bin or .pth file, or hub id.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="New folder.")],
+    max_shard: Annotated[
+        int | None, typer.Option("--max-shard", metavar="BYTES", min=1, help="Largest file to write.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write pickled weights (.bin, .pth) as safetensors, without running what a pickle says."""
+    with guard(debug=debug) as phase:
+        from .commands import keep
+
+        phase.running = True
+        keep.convert(source, target, max_shard)
+
+
+@app.command()
+def doctor(debug: Debug = False) -> None:
+    """Say what is installed and what is broken, ready to paste into a bug report."""
+    with guard(debug=debug):
+        from .commands.doctor import doctor as examine
+
+        if not examine():
+            raise typer.Exit(1)
+
+
+@cache_app.command("ls")
+def cache_ls(debug: Debug = False) -> None:
+    """List the values on disk, last used first."""
+    with guard(debug=debug):
+        from .commands import keep
+
+        keep.cache_ls()
+
+
+@cache_app.command("rm")
+def cache_rm(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY|NODE]...", help="A key may be cut short.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Remove values by key or node."""
+    with guard(debug=debug):
+        from .commands import keep
+
+        keep.cache_rm(names or (), everything)
+
+
+@cache_app.command("explain")
+def cache_explain(
+    name: Annotated[str, typer.Argument(metavar="KEY|NODE", help="A key may be cut short.")],
+    debug: Debug = False,
+) -> None:
+    """Say what a value was made of."""
+    with guard(debug=debug):
+        from .commands import keep
+
+        keep.cache_explain(name)
+
+
+def main() -> None:
+    """The console script `tokenloom`."""
+    try:
+        app(prog_name="tokenloom")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the command line does, one file per kind of command; imported only when it is needed."""

@@ -1,0 +1,161 @@
+"""`tokenloom run`: plan, run, and show the answer with a table of the stages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ..cache import default_cache
+from ..describe import describe
+from ..events import Event
+from ..models.handle import Model
+from ..plan import Plan, plan
+from ..registry import load_plugin
+from ..result import Result, Row
+from ..run import execute
+from ..values import Answer, Table
+from ..yamlfile import load
+from .guard import Phase
+from .show import as_json, seconds_text, show_table, show_text, size_text
+from .words import apply_settings, given_params
+
+RANDOM = "random weights: this text means nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The words and options of `run` and `plan`."""
+
+    graph: str
+    params: Sequence[str] = ()
+    settings: Sequence[str] = ()
+    until: str | None = None
+    from_: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    cache: bool = True
+    plugins: Sequence[Path] = ()
+
+
+def planned(asked: Asked) -> Plan:
+    """The plan of what was asked for; no weights are read, no media decoded."""
+    for plugin in asked.plugins:
+        load_plugin(plugin)
+    graph = load(asked.graph)
+    apply_settings(graph, asked.settings)
+    return plan(
+        graph,
+        given_params(graph, asked.params),
+        until=asked.until,
+        from_=asked.from_,
+        device=asked.device,
+        dtype=asked.dtype,
+        cache=default_cache() if asked.cache else None,
+    )
+
+
+def run(
+    asked: Asked,
+    phase: Phase,
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    trace: Path | None = None,
+    events: Path | None = None,
+) -> None:
+    """Run a graph and print its results; with `as_json` one JSON object, with `quiet` the results alone."""
+    made = planned(asked)
+    phase.running = True
+    with ExitStack() as stack:
+        followers = _followers(stack, quiet or as_json, verbose, trace, events)
+        result = execute(made, subscribers=followers)
+    if as_json:
+        typer.echo(json.dumps(plain(result), ensure_ascii=False))
+        return
+    show_results(result)
+    if not quiet:
+        show_stages(result)
+
+
+def show_results(result: Result) -> None:
+    """Answers first, then what else the graph gives."""
+    label = RANDOM if random_weights(result.plan) else ""
+    texts = {name: value for name, value in result.outputs.items() if isinstance(value, str | Answer)}
+    for name, value in texts.items():
+        show_text(name, value.text if isinstance(value, Answer) else value, label)
+    for name, value in result.outputs.items():
+        if isinstance(value, Table):
+            rows = [[_cell(cell) for cell in row] for row in value.rows]
+            show_table(value.columns, rows, title=value.title or name)
+        elif name not in texts:
+            typer.echo(f"{name}: {describe(value)}")
+
+
+def show_stages(result: Result) -> None:
+    """One row per step: tokens in and out, seconds, memory, and whether it came from the cache."""
+    columns = ("stage", "tokens", "seconds", "memory", "cached")
+    rows = [_stage(row) for row in result.report]
+    peak = max((row.peak for row in result.report), default=0)
+    rows.append(("total", "", seconds_text(result.seconds), size_text(peak) if peak else "", ""))
+    typer.echo("")
+    show_table(columns, rows, right=("seconds", "memory"))
+
+
+def _stage(row: Row) -> tuple[str, ...]:
+    seconds = "" if row.cached else seconds_text(row.seconds)
+    return (row.id, row.tokens, seconds, size_text(row.peak) if row.peak else "", row.cached)
+
+
+def plain(result: Result) -> dict[str, Any]:
+    """The result as one JSON object."""
+    return {
+        "ok": True,
+        "title": result.plan.graph.title,
+        "graph": result.plan.graph.at,
+        "device": result.plan.device,
+        "dtype": result.plan.dtype,
+        "random_weights": random_weights(result.plan),
+        "seconds": result.seconds,
+        "outputs": {name: as_json(value) for name, value in result.outputs.items()},
+        "stages": [
+            {
+                "node": row.id,
+                "type": row.type,
+                "cached": row.cached or None,
+                "tokens_in": row.tokens_in,
+                "tokens_out": dict(row.tokens_out),
+                "seconds": row.seconds,
+                "bytes": row.bytes,
+                "peak": row.peak,
+            }
+            for row in result.report
+        ],
+    }
+
+
+def random_weights(made: Plan) -> bool:
+    """True when a model of the plan was never trained."""
+    known = [step.known for step in made.steps]
+    flat = [one for value in known for one in (value if isinstance(value, tuple) else (value,))]
+    chats = [value.facts.chat for value in flat if isinstance(value, Model)]
+    return any(chat is not None and chat.random_weights for chat in chats)
+
+
+def _cell(cell: object) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def _followers(
+    stack: ExitStack, silent: bool, verbose: bool, trace: Path | None, events: Path | None
+) -> list[Callable[[Event], None]]:
+    """Who is told what happens: the terminal, and the files that were asked for."""
+    return []

@@ -1,0 +1,114 @@
+"""Tables and values for people (rich on a terminal, plain aligned text elsewhere) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+
+Cells = Sequence[str]
+
+
+def on_terminal() -> bool:
+    """True when people read stdout."""
+    return sys.stdout.isatty()
+
+
+def show_table(columns: Cells, rows: Sequence[Cells], *, right: Cells = (), title: str = "") -> None:
+    """Print a table; the columns named in `right` are aligned right."""
+    if not on_terminal():
+        typer.echo(plain_table(columns, rows, right=right, title=title))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(_escaped, row))
+    Console(highlight=False).print(table)
+
+
+def plain_table(columns: Cells, rows: Sequence[Cells], *, right: Cells = (), title: str = "") -> str:
+    """The table as aligned text."""
+    lines = [columns, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    texts = [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([title, *texts] if title else texts)
+
+
+def show_text(name: str, text: str, label: str = "") -> None:
+    """Print a result that is to be read, with a label under it."""
+    if not on_terminal():
+        typer.echo(f"{name}: {text}" + (f"\n({label})" if label else ""))
+        return
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    subtitle = Text(label, style="yellow") if label else None
+    panel = Panel(Text(text, style="bold"), title=name, title_align="left", subtitle=subtitle, expand=False)
+    Console(highlight=False).print(panel)
+
+
+def size_text(count: float) -> str:
+    """Bytes for people: `812 B`, `1.2 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+
+
+def seconds_text(seconds: float) -> str:
+    """`0.0004`, `0.031`, `1.52`, `83.1`: three digits or so."""
+    if seconds == 0:
+        return "0"
+    digits = min(max(2 - math.floor(math.log10(seconds)), 1), 4)
+    return f"{seconds:.{digits}f}"
+
+
+def as_json(value: Any) -> Any:
+    """A value of a run as plain data: texts and numbers as they are, tensors by shape."""
+    from torch import Tensor
+
+    from ..describe import describe
+    from ..values import Answer, Table, Tokens
+
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Answer | Table):
+        return {name: as_json(one) for name, one in asdict(value).items()}
+    if isinstance(value, Tokens | Tensor):
+        tensor = value.features if isinstance(value, Tokens) else value
+        return {"type": type(value).__name__, "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:]}
+    if isinstance(value, Mapping):
+        return {str(name): as_json(one) for name, one in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: as_json(one) for name, one in value._asdict().items()}
+    if isinstance(value, tuple | list):
+        return [as_json(one) for one in value]
+    return {"type": type(value).__name__, "text": describe(value)}
+
+
+def _escaped(cell: str) -> str:
+    from rich.markup import escape
+
+    return escape(cell)
