@@ -233,11 +233,10 @@ def manual_selection(case: Case) -> None:
     for row in case.facts["select_ks"]:
         top = select_dominant(encode_vision(model.vision, tiles, features="patch"), keep=row["token_num"])
         case.check(top.kept.member[None], f"select.{row['token_num']}")
-    visual = project_mlp(model.projector, patches)
     for run in case.facts["runs"]:
-        chosen = select_tokens(visual, indices=tuple(run["select_tokens"]), cls_token=run["cls_flag"]).kept
+        chosen = select_tokens(patches, indices=tuple(run["select_tokens"]), cls_token=run["cls_flag"]).kept
         assert len(chosen) == run["visual_tokens"]
-        check_llm(case, model, chosen, run["key"])
+        check_llm(case, model, project_mlp(model.projector, chosen), run["key"])
     check_drawing(case)
 
 

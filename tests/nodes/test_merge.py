@@ -1,0 +1,194 @@
+"""merge_contextual: targets, who joins whom, the two means, provenance and budgets."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tokenloom.nodes.merge import merge_contextual
+from tokenloom.nodes.select import select_dominant
+from tokenloom.runtime.errors import BudgetError
+from tokenloom.runtime.foreseen import KnownTokens
+from tokenloom.runtime.values import Kind, Tokens
+
+from ..towers import made_patches, square_source
+
+
+def line(keys: list[list[float]], features: list[float] | None = None) -> Tokens:
+    """One tile of one row of patches with these keys."""
+    patches = made_patches(square_source(1, 1, len(keys)), cls_token=False)
+    values = torch.tensor(features or [1.0 * i for i in range(len(keys))])[:, None]
+    return patches.with_features(values).with_side(keys=torch.tensor(keys))
+
+
+NEAR_A, NEAR_B = [1.0, 0.1], [0.1, 1.0]
+
+
+def test_add_mean_is_the_target_plus_the_mean_of_the_others() -> None:
+    """As released: patches 0 and 2 are targets of 4, 1 goes to 2 and 3 to 0."""
+    out = merge_contextual(None, line([NEAR_A, NEAR_B, NEAR_B, NEAR_A], [1.0, 2.0, 4.0, 8.0]), targets=2)
+    assert out.features[:, 0].tolist() == [1 + 8, 4 + 2]
+    assert [out.member[out.start[i] : out.start[i + 1]].tolist() for i in (0, 1)] == [[0, 3], [1, 2]]
+    assert out.kind.tolist() == [int(Kind.CONTEXTUAL)] * 2
+
+
+def test_mean_counts_the_target_as_one_of_them() -> None:
+    """The norm-preserving option."""
+    rest = line([NEAR_A, NEAR_A, NEAR_A, NEAR_B, NEAR_A, NEAR_B], [3.0, 6.0, 9.0, 1.0, 6.0, 5.0])
+    out = merge_contextual(None, rest, targets=2, merge="mean")
+    assert out.features[:, 0].tolist() == [6.0, 3.0]
+
+
+def test_a_target_alone_stays_as_it_is() -> None:
+    """Nothing to merge: the features are the tokens' own."""
+    rest = line([NEAR_A, NEAR_B, NEAR_A])
+    for merge in ("add_mean", "mean"):
+        out = merge_contextual(None, rest, targets=3, merge=merge)  # type: ignore[arg-type]
+        assert out.features.equal(rest.features)
+        assert out.share.tolist() == [1, 1, 1]
+
+
+def test_targets_are_evenly_spaced_in_the_list_of_what_is_left() -> None:
+    """step = R // T: the tail never holds a target; below 2 T the first ones are targets."""
+    flat = [[1.0, 0.0]] * 11
+    spread = merge_contextual(None, line(flat), targets=3)
+    firsts = [int(spread.member[s]) for s in spread.start[:-1]]
+    assert firsts == [0, 3, 6]
+    close = merge_contextual(None, line(flat[:5]), targets=3)
+    assert [int(close.member[s]) for s in close.start[:-1]] == [0, 1, 2]
+
+
+def test_equally_near_targets_the_first_wins() -> None:
+    """Ties go to the lower target."""
+    out = merge_contextual(None, line([[1.0, 0.0]] * 6), targets=2)
+    assert out.count.tolist() == [5, 1]
+
+
+def test_share_of_target_and_others() -> None:
+    """Of a released merge: half the target, and half the others together; they sum to one."""
+    out = merge_contextual(None, line([NEAR_A, NEAR_A, NEAR_A, NEAR_B]), targets=1)
+    assert out.share.tolist() == pytest.approx([1 / 2, 1 / 6, 1 / 6, 1 / 6])
+
+
+def reference(rest: Tokens, tile: int, targets: int, merge: str) -> Tensor:
+    """The formulas of the paper and the released code, one token at a time."""
+    rows = (rest.home == tile).nonzero()[:, 0].tolist()
+    unit = torch.nn.functional.normalize(rest.side["keys"], dim=-1)
+    step = max(1, len(rows) // targets)
+    goals = [rows[i * step] for i in range(targets)]
+    groups: dict[int, list[int]] = {goal: [] for goal in goals}
+    for row in rows:
+        if row not in groups:
+            groups[goals[int((unit[goals] @ unit[row]).argmax())]].append(row)
+    out = []
+    for goal, others in groups.items():
+        if merge == "mean":
+            out.append(rest.features[[goal, *others]].mean(0))
+        elif others:
+            out.append(rest.features[goal] + rest.features[others].mean(0))
+        else:
+            out.append(rest.features[goal])
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize("merge", ["add_mean", "mean"])
+@pytest.mark.parametrize("targets", [1, 2, 5, 9])
+def test_against_the_formulas_on_ragged_tiles(merge: Literal["add_mean", "mean"], targets: int) -> None:
+    """All tiles at once give what each gives alone, whatever their lengths."""
+    patches = made_patches(square_source(4, 4, 4), cls_token=False, seed=3)
+    ragged = patches.select(
+        torch.arange(64)[torch.arange(64) % 16 >= torch.tensor([0, 3, 7, 5]).repeat_interleave(16)]
+    )
+    out = merge_contextual(None, ragged, targets=targets, merge=merge)
+    want = torch.cat([reference(ragged, tile, targets, merge) for tile in range(4)])
+    torch.testing.assert_close(out.features, want, atol=1e-5, rtol=1e-5)
+
+
+@given(
+    tiles=st.integers(1, 4),
+    keep=st.integers(1, 8),
+    targets=st.integers(1, 8),
+    merge=st.sampled_from(["add_mean", "mean"]),
+)
+def test_no_patch_is_lost(tiles: int, keep: int, targets: int, merge: Any) -> None:
+    """Kept and contextual tokens together stand for every patch exactly once, [kept, contextual] per tile."""
+    targets = min(targets, 10 - keep)
+    picked = select_dominant(made_patches(square_source(tiles)), keep=keep)
+    out = merge_contextual(picked.kept, picked.rest, targets=targets, merge=merge)
+    assert out.member.sort().values.equal(torch.arange(9 * tiles))
+    sums = torch.zeros(len(out)).index_add_(0, out.owner, out.share)
+    torch.testing.assert_close(sums, (out.kind != int(Kind.CLS)).float())
+    assert out.home.equal(torch.arange(tiles).repeat_interleave(keep + targets))
+    contextual = (out.kind == int(Kind.CONTEXTUAL)).reshape(tiles, -1)
+    assert not contextual[:, :keep].any()
+    assert contextual[:, keep:].all()
+
+
+def test_zero_targets_are_pure_selection() -> None:
+    """The kept tokens go through, the rest is dropped."""
+    picked = select_dominant(made_patches(square_source(2)), keep=4)
+    out = merge_contextual(picked.kept, picked.rest, targets=0)
+    assert out.features.equal(picked.kept.features)
+    assert len(merge_contextual(None, picked.rest, targets=0)) == 0
+
+
+def test_a_total_may_leave_tiles_without_targets() -> None:
+    """Such a tile's rest is dropped."""
+    picked = select_dominant(made_patches(square_source(3)), keep=4)
+    out = merge_contextual(picked.kept, picked.rest, total=2)
+    assert torch.bincount(out.home).tolist() == [5, 5, 4]
+
+
+def test_zero_keys_attract_nobody() -> None:
+    """Where the released code's NaN pulls every token to such a target."""
+    out = merge_contextual(None, line([[0.0, 0.0], NEAR_A, NEAR_A, NEAR_A]), targets=2)
+    assert out.count.tolist() == [1, 3]
+
+
+def test_merging_keeps_inputs_and_half_precision() -> None:
+    """Features keep their dtype; nothing is written into the inputs."""
+    rest = made_patches(square_source(1), cls_token=False)
+    half = rest.with_features(rest.features.half())
+    before = half.features.clone()
+    assert merge_contextual(None, half, targets=2).features.dtype == torch.float16
+    assert half.features.equal(before)
+
+
+def test_more_targets_than_are_left() -> None:
+    """One error that names tokens, keep, targets, and the way out; the same one from the plan."""
+    message = (
+        "merge_contextual: keep 7 + targets 4 of 10 tokens per tile, 3 of them left over; "
+        "lower keep or targets so that both together are 10 or less"
+    )
+    picked = select_dominant(made_patches(square_source(2)), keep=7)
+    with pytest.raises(BudgetError) as error:
+        merge_contextual(picked.kept, picked.rest, targets=4)
+    assert str(error.value) == message
+    assert merge_contextual.foresee is not None
+    widgets = {"targets": 4, "total": None, "merge": "add_mean", "preset": None}
+    with pytest.raises(BudgetError) as error:
+        merge_contextual.foresee(KnownTokens(per_tile=7), KnownTokens(per_tile=3), **widgets)
+    assert str(error.value) == message
+    known = merge_contextual.foresee(KnownTokens(per_tile=7), KnownTokens(per_tile=4), **widgets)
+    assert known == KnownTokens(per_tile=11)
+
+
+def test_presets() -> None:
+    """The targets that belong to a published token count."""
+    picked = select_dominant(made_patches(square_source(1, 9, 9)), preset=64)
+    assert len(merge_contextual(picked.kept, picked.rest, preset=64)) == 64
+
+
+@pytest.mark.gpu
+def test_the_gpu_merges_the_same() -> None:
+    """Members and shares equal, features close."""
+    picked = select_dominant(made_patches(square_source(3, 8, 8)), keep=20)
+    cpu = merge_contextual(picked.kept, picked.rest, targets=6)
+    gpu = merge_contextual(picked.kept.to("cuda"), picked.rest.to("cuda"), targets=6).to("cpu")
+    assert gpu.member.equal(cpu.member)
+    torch.testing.assert_close(gpu.features, cpu.features, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,226 @@
+"""select_dominant and select_tokens: who stays, in which order, and budgets that cannot work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenloom.nodes.select import select_dominant, select_tokens
+from tokenloom.runtime.budget import PRESETS, split_evenly
+from tokenloom.runtime.errors import BudgetError, NeedError
+from tokenloom.runtime.foreseen import KnownPair, KnownTokens
+from tokenloom.runtime.values import Kind, Table, Tokens
+
+from ..towers import made_patches, square_source
+
+
+def scored(*scores: list[float], cls_token: bool = True) -> Tokens:
+    """Tiles of one row of patches with these scores, [CLS] first."""
+    patches = made_patches(square_source(len(scores), 1, len(scores[0]) - cls_token), cls_token=cls_token)
+    return patches.with_side(cls_attention=torch.tensor(scores).flatten())
+
+
+def places(tokens: Tokens) -> list[int]:
+    """Patch numbers, -1 for [CLS]."""
+    out = torch.full((len(tokens),), -1)
+    out[tokens.count == 1] = tokens.member
+    return out.tolist()
+
+
+def test_the_highest_scores_stay_in_source_order() -> None:
+    """Per tile: [CLS] and the best patches, ascending; the rest likewise."""
+    picked = select_dominant(scored([0, 0.1, 0.9, 0.3, 0.8], [0, 0.5, 0.6, 0.7, 0.2]), keep=3)
+    assert places(picked.kept) == [-1, 1, 3, -1, 5, 6]
+    assert places(picked.rest) == [0, 2, 4, 7]
+
+
+def test_ties_go_to_the_lower_position() -> None:
+    """Equal scores: the earlier patch stays."""
+    picked = select_dominant(scored([0, 0.5, 0.5, 0.5, 0.5]), keep=3)
+    assert places(picked.kept) == [-1, 0, 1]
+
+
+def test_nan_scores_are_the_lowest() -> None:
+    """A score that is no number never wins."""
+    picked = select_dominant(scored([0, float("nan"), 0.1, 0.2]), keep=3)
+    assert places(picked.kept) == [-1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("cls_token", "kept", "rest"),
+    [
+        ("count", [-1, 1], [0, 2]),
+        ("extra", [-1, 1, 2], [0]),
+        ("drop", [1, 2], [0]),
+    ],
+)
+def test_where_cls_goes(cls_token: Any, kept: list[int], rest: list[int]) -> None:
+    """It counts, comes on top, or goes altogether."""
+    picked = select_dominant(scored([0, 0.1, 0.9, 0.3]), keep=2, cls_token=cls_token)
+    assert (places(picked.kept), places(picked.rest)) == (kept, rest)
+
+
+def test_without_cls_tokens_keep_counts_patches() -> None:
+    """Features without [CLS] rows still carry its scores."""
+    picked = select_dominant(scored([0.1, 0.9, 0.3], cls_token=False), keep=2)
+    assert places(picked.kept) == [1, 2]
+
+
+def test_received_attention_as_score() -> None:
+    """The score of towers without [CLS]."""
+    patches = made_patches(square_source(1, 1, 3), cls_token=False)
+    picked = select_dominant(
+        patches.with_side(received_attention=torch.tensor([3.0, 1, 2])), keep=1, score="received"
+    )
+    assert places(picked.kept) == [0]
+
+
+def test_ragged_tiles() -> None:
+    """Tiles with different numbers of tokens are ranked on their own."""
+    patches = scored([0, 0.1, 0.9, 0.3, 0.8], [0, 0.5, 0.6, 0.7, 0.2])
+    ragged = patches.select(torch.tensor([0, 2, 4, 5, 6, 7, 8, 9]))
+    picked = select_dominant(ragged, keep=2)
+    assert places(picked.kept) == [-1, 1, -1, 6]
+    assert places(picked.rest) == [3, 4, 5, 7]
+
+
+def test_a_total_is_split_over_tiles() -> None:
+    """The first tiles get what does not divide."""
+    picked = select_dominant(made_patches(square_source(3)), total=11)
+    assert torch.bincount(picked.kept.home).tolist() == [4, 4, 3]
+
+
+def test_presets_by_their_token_count() -> None:
+    """Published settings: kept per tile and targets."""
+    assert {name: (p.keep, p.targets) for name, p in PRESETS.items()} == {
+        192: (162, 30),
+        128: (108, 20),
+        64: (54, 10),
+        640: (108, 20),
+        320: (54, 10),
+        160: (27, 5),
+    }
+    picked = select_dominant(made_patches(square_source(2, 6, 6)), preset=160)
+    assert len(picked.kept) == 2 * 27
+
+
+@given(tiles=st.integers(1, 4), keep=st.integers(0, 9), cls_token=st.sampled_from(["extra", "drop"]))
+def test_kept_and_rest_share_no_patch_and_lose_none(tiles: int, keep: int, cls_token: Any) -> None:
+    """Together they cover every patch once."""
+    picked = select_dominant(made_patches(square_source(tiles)), keep=keep, cls_token=cls_token)
+    assert torch.cat([picked.kept.member, picked.rest.member]).sort().values.equal(torch.arange(9 * tiles))
+    assert torch.bincount(picked.kept.member // 9, minlength=tiles).eq(keep).all()
+
+
+@given(total=st.integers(0, 99), parts=st.integers(1, 9))
+def test_even_split(total: int, parts: int) -> None:
+    """Parts sum to the total and differ by one at most, larger first."""
+    split = split_evenly(total, parts).tolist()
+    assert sum(split) == total
+    assert split == sorted(split, reverse=True)
+    assert split[0] - split[-1] <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"keep": 11}, "select_dominant: keep 11 of 10 tokens per tile; set keep to 10 or less"),
+        (
+            {"keep": 10, "cls_token": "drop"},
+            "select_dominant: keep 10 of 9 patches per tile; set keep to 9 or less",
+        ),
+        (
+            {"keep": 0},
+            "select_dominant: keep 0 of 10 tokens per tile leaves no place for [CLS], which counts; "
+            "set keep to 1 or more, or cls_token: drop",
+        ),
+        (
+            {"total": 21},
+            "select_dominant: keep 11 (tile 0's part of total 21) of 10 tokens per tile; "
+            "set keep to 10 or less",
+        ),
+    ],
+)
+def test_budgets_that_cannot_work(settings: dict[str, Any], message: str) -> None:
+    """One error that names the tokens, the budget and the way out; the same one from the plan."""
+    with pytest.raises(BudgetError) as error:
+        select_dominant(made_patches(square_source(2)), **settings)
+    assert str(error.value) == message
+
+
+FORESEE: dict[str, Any] = {"total": None, "score": "cls", "cls_token": "count", "preset": None}
+
+
+def test_foresight_of_counts_and_budgets() -> None:
+    """A plan knows both outputs' counts, and refuses the same budgets."""
+    assert select_dominant.foresee is not None
+    known = KnownTokens(per_tile=10, cls_token=True, cls_scores=True)
+    for cls_token, kept, rest in (("count", 4, 6), ("extra", 5, 5), ("drop", 4, 5)):
+        pair = select_dominant.foresee(known, **FORESEE | {"keep": 4, "cls_token": cls_token})
+        assert isinstance(pair, KnownPair)
+        assert (pair.kept.per_tile, pair.rest.per_tile) == (kept, rest)
+        assert pair.kept.cls_token is (cls_token != "drop")
+        patches = made_patches(square_source(1))
+        picked = select_dominant(patches, keep=4, cls_token=cls_token)  # type: ignore[arg-type]
+        assert (len(picked.kept), len(picked.rest)) == (kept, rest)
+    with pytest.raises(BudgetError) as error:
+        select_dominant.foresee(known, **FORESEE | {"keep": 11})
+    assert str(error.value) == "select_dominant: keep 11 of 10 tokens per tile; set keep to 10 or less"
+    assert select_dominant.foresee(None, **FORESEE | {"keep": 4}) is None
+
+
+def test_foresight_of_towers_without_cls() -> None:
+    """Scores that the tower cannot give are refused while planning."""
+    assert select_dominant.foresee is not None
+    with pytest.raises(NeedError) as error:
+        select_dominant.foresee(KnownTokens(per_tile=9, cls_scores=False), **FORESEE | {"keep": 4})
+    assert str(error.value) == "select_dominant.score: the tower has no [CLS] token; set score: received"
+
+
+def test_missing_scores_say_how_to_get_them() -> None:
+    """An eager call without the side channel names it and the way to ask for it."""
+    with pytest.raises(NeedError) as error:
+        select_dominant(made_patches(square_source(1)), keep=2, score="received")
+    assert str(error.value) == (
+        "select_dominant.score 'received': the tokens carry no received_attention (side channels: "
+        "cls_attention, keys); a graph asks for it by itself, in an eager call encode inside "
+        '`with demand(Need("received_attention"))`'
+    )
+
+
+def test_picked_by_hand_in_the_given_order() -> None:
+    """Indices from a table, then from the widget; [CLS] first if asked; the rest in source order."""
+    patches = made_patches(square_source(1, 1, 5))
+    picked = select_tokens(patches, Table(("patch",), ((4,),)), indices=(1, 0), cls_token=True)
+    assert places(picked.kept) == [-1, 4, 1, 0]
+    assert places(picked.rest) == [2, 3]
+    assert len(select_tokens(patches).kept) == 0
+
+
+@pytest.mark.parametrize("index", [-1, 5, 2])
+def test_a_patch_that_nothing_stands_for(index: int) -> None:
+    """Outside the picture, or already gone."""
+    patches = made_patches(square_source(1, 1, 5)).select(torch.tensor([0, 1, 2, 4, 5]))
+    with pytest.raises(BudgetError) as error:
+        select_tokens(patches, indices=(index,))
+    assert str(error.value) == (
+        f"select_tokens: no token stands for patch {index} alone; patches are numbered 0..4"
+    )
+
+
+def test_kinds_are_kept() -> None:
+    """Selection leaves [CLS] a [CLS]."""
+    picked = select_dominant(made_patches(square_source(1)), keep=3)
+    assert picked.kept.kind.tolist() == [int(Kind.CLS), int(Kind.PATCH), int(Kind.PATCH)]
+
+
+@pytest.mark.gpu
+def test_the_gpu_picks_the_same() -> None:
+    """Ties and all."""
+    patches = scored([0, 0.5, 0.5, 0.5, 0.5], [0, 0.1, 0.1, 0.2, 0.2])
+    cpu, gpu = select_dominant(patches, keep=3), select_dominant(patches.to("cuda"), keep=3)
+    assert places(gpu.kept.to("cpu")) == places(cpu.kept)
