@@ -1,0 +1,85 @@
+"""project_mlp: kinds of projector, widths, and what a plan can refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tokenloom.nodes.project import project_mlp
+from tokenloom.runtime.errors import CheckpointError, WiringError
+from tokenloom.runtime.foreseen import KnownTokens
+from tokenloom.runtime.models.handle import ProjectorFacts
+from tokenloom.runtime.models.projector import build_projector
+from tokenloom.runtime.values import VisualTokens
+
+from ..towers import made_patches, square_source, tiny_projector
+
+PATCHES = made_patches(square_source(2), width=24)
+
+
+def test_two_layers_with_exact_gelu() -> None:
+    """mlp2x_gelu: Linear, GELU by erf, Linear; parameters named as in LLaVA's checkpoints."""
+    handle = tiny_projector()
+    weights: dict[str, Any] = handle.load().module.state_dict()
+    assert list(weights) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    hidden = PATCHES.features @ weights["0.weight"].T + weights["0.bias"]
+    hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
+    want = hidden @ weights["2.weight"].T + weights["2.bias"]
+    torch.testing.assert_close(project_mlp(handle, PATCHES).features, want, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "width"), [("linear", 8), ("mlp3x_gelu", 8), ("identity", 24)])
+def test_other_kinds(kind: str, width: int) -> None:
+    """One linear layer, three, or none."""
+    assert project_mlp(tiny_projector(kind), PATCHES).features.shape == (20, width)
+
+
+def test_provenance_and_channels_stay() -> None:
+    """Only the vectors change, and the type."""
+    visual = project_mlp(tiny_projector(), PATCHES)
+    assert type(visual) is VisualTokens
+    assert visual.member.equal(PATCHES.member)
+    assert set(visual.side) == set(PATCHES.side)
+    assert not visual.features.requires_grad
+
+
+def test_half_tokens_through_a_float32_projector() -> None:
+    """The projector's dtype rules."""
+    half = PATCHES.with_features(PATCHES.features.bfloat16())
+    assert project_mlp(tiny_projector(), half).features.dtype == torch.float32
+
+
+WRONG = (
+    "project_mlp.tokens: vectors of width 6, the projector takes 24; wire the tower and the projector of the "
+    "same checkpoint"
+)
+
+
+def test_another_width() -> None:
+    """Named with both widths, when run and when planned."""
+    with pytest.raises(WiringError) as error:
+        project_mlp(tiny_projector(), made_patches(square_source(1)))
+    assert str(error.value) == WRONG
+    assert project_mlp.foresee is not None
+    with pytest.raises(WiringError) as error:
+        project_mlp.foresee(tiny_projector(), KnownTokens(width=6))
+    assert str(error.value) == WRONG
+    known = project_mlp.foresee(tiny_projector(), KnownTokens(per_tile=3, width=24))
+    assert known == KnownTokens(per_tile=3, width=8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("resampler", "projector 'resampler' is none of identity, linear, mlp2x_gelu, mlp3x_gelu, ..."),
+        ("mlp0x_gelu", "projector 'mlp0x_gelu' is none of identity, linear, mlp2x_gelu, mlp3x_gelu, ..."),
+        ("identity", "projector 'identity' from width 4 to 8; the widths must be equal"),
+    ],
+)
+def test_projectors_that_do_not_exist(kind: str, message: str) -> None:
+    """An unknown kind, or an identity between two widths."""
+    with pytest.raises(CheckpointError) as error:
+        build_projector(ProjectorFacts(kind=kind, inputs=4, outputs=8))
+    assert str(error.value) == message
