@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageOps, UnidentifiedImageError
 
-from .errors import MediaError
+from .errors import LoomError, MediaError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, struct.error)  # from Pillow
 MOST_PIXELS = 178_956_970  # Pillow's own limit: beyond it a small file may eat all memory
 
 
@@ -22,42 +26,50 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     Errors: MediaError when the file is no picture, cut off, too large, or in a colour space without a way to
     RGB.
     """
-    with _open(path) as picture:
-        try:
-            upright = ImageOps.exif_transpose(picture)
-            return np.array(_rgb(path, upright), np.uint8)
-        except (OSError, SyntaxError, EOFError, ValueError) as error:
-            if isinstance(error, MediaError):
-                raise
-            why = "it ends too early" if "truncated" in str(error) else str(error)
-            raise MediaError(f"{path}: the picture is damaged ({why}); fetch or save it again") from error
+    with opened(path) as picture:
+        return np.array(rgb(path, ImageOps.exif_transpose(picture)), np.uint8)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
     """(width, height) after EXIF rotation, read from the header alone."""
-    with _open(path) as picture:
+    with opened(path) as picture:
         turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         return (picture.height, picture.width) if turned else picture.size
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The file opened by Pillow; whatever Pillow finds wrong with it inside the block is a MediaError."""
     try:
-        picture = Pil.open(path)
+        with Pil.open(path) as picture:
+            yield picture
+    except LoomError:
+        raise
     except (Pil.DecompressionBombError, Pil.DecompressionBombWarning) as error:
         raise MediaError(
             f"{path}: the picture is too large ({error}); scale it down below {MOST_PIXELS} pixels"
         ) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        with path.open("rb") as file:
-            head = file.read(12)
+    except UnidentifiedImageError as error:
         raise MediaError(
-            f"{path}: not a picture that Pillow can read (it starts with {head!r}); "
+            f"{path}: not a picture that Pillow can read (it starts with {first_bytes(path)}); "
             "wanted JPEG, PNG, WebP, BMP, GIF or TIFF; check the file"
         ) from error
-    return picture
+    except BROKEN as error:
+        why = "it ends too early" if "truncated" in str(error) else str(error)
+        raise MediaError(f"{path}: the picture is damaged ({why}); fetch or save it again") from error
 
 
-def _rgb(path: Path, picture: Pil.Image) -> Pil.Image:
+def first_bytes(path: Path) -> str:
+    """How a file starts, for messages."""
+    try:
+        with path.open("rb") as file:
+            return repr(file.read(12))
+    except OSError as error:
+        return f"nothing: {error.strerror}"
+
+
+def rgb(path: Path, picture: Pil.Image) -> Pil.Image:
+    """The picture in 8-bit RGB; a MediaError for floats and for more than 16 bits."""
     if picture.mode.startswith("I;16") or picture.mode == "I":
         grey = np.asarray(picture).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
@@ -66,4 +78,6 @@ def _rgb(path: Path, picture: Pil.Image) -> Pil.Image:
         return Pil.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if picture.mode == "F":
         raise MediaError(f"{path}: floating-point pixels, wanted 8 or 16 bits per channel; save it as 8 bit")
+    if picture.mode == "P" and isinstance(picture.info.get("transparency"), bytes):
+        picture = picture.convert("RGBA")  # the same colours; Pillow warns about the direct way
     return picture.convert("RGB")

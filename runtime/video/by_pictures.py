@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image as Pil
-from PIL import ImageSequence, UnidentifiedImageError
+from PIL import ImageSequence
 
 from ..errors import MediaError
-from ..pictures import SUFFIXES, read_picture
+from ..pictures import SUFFIXES, opened, read_picture, rgb
 from .source import FrameSource, Pixels, average_fps, bad_file
 
 ANIMATED = (".gif", ".webp", ".apng", ".png", ".tif", ".tiff")
@@ -60,16 +59,13 @@ class AnimationSource(FrameSource):
     def __init__(self, path: Path, fps: float | None = None) -> None:
         self.path, self.backend, self.rotation = path, f"pillow {PIL.__version__}", 0
         frames, durations = [], []
-        try:
-            with Pil.open(path) as file:
-                for frame in ImageSequence.Iterator(file):
-                    durations.append(float(frame.info.get("duration", 0) or 0) / 1000)
-                    frames.append(np.asarray(frame.convert("RGB")))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            if not frames:
-                raise bad_file(path, f"no frame of it can be read ({error})", "fetch it again") from error
+        with opened(path) as file:
+            for frame in ImageSequence.Iterator(file):
+                durations.append(float(frame.info.get("duration", 0) or 0) / 1000)
+                frames.append(np.asarray(rgb(path, frame)))
+        if len({frame.shape for frame in frames}) > 1:
+            raise bad_file(path, "its pages differ in size", "frames of one clip must share one size")
         self._pixels = np.stack(frames)
-        durations = durations[: len(frames)]
         if fps or not any(durations):
             durations = [1 / (fps or FOLDER_FPS)] * len(frames)
         self.pts = np.concatenate([[0.0], np.cumsum(durations[:-1])])

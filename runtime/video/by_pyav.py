@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MediaError
+from ..pictures import first_bytes
 from .source import FrameSource, Pixels, average_fps, bad_file, gather
 
 NEAR = 60  # frames that are cheaper to decode through than to seek over
@@ -67,16 +68,13 @@ class PyAvSource(FrameSource):
         frame = next(self._frames(), None)
         if frame is None:
             raise bad_file(self.path, "no frame of it can be decoded", "fetch or encode it again")
-        self.rotation = round(frame.rotation / 90) * 90 % 360
+        self.rotation = turn_of(frame)
         turned = self.rotation % 180 == 90
         self.width, self.height = (frame.height, frame.width) if turned else (frame.width, frame.height)
 
     def _frames(self) -> Iterator[Any]:
-        """Decoded frames from here on; ends quietly where the file is damaged."""
-        try:
-            yield from self._container.decode(self._stream)
-        except _errors():
-            return
+        """Decoded frames from here on."""
+        return decoded(self._container, self._stream)
 
     def _picture(self, frame: Any) -> Pixels:
         picture: Pixels = frame.to_ndarray(format="rgb24")
@@ -125,6 +123,19 @@ class PyAvSource(FrameSource):
         return got
 
 
+def decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames from where the container stands; ends quietly where the file is damaged."""
+    try:
+        yield from container.decode(stream)
+    except _errors():
+        return
+
+
+def turn_of(frame: Any) -> int:
+    """Degrees, 0, 90, 180 or 270, that a frame asks to be turned by, counter-clockwise."""
+    return int(round(frame.rotation / 90) * 90 % 360)
+
+
 def open_container(path: Path) -> Any:
     """An open PyAV container, or a MediaError that says what the file is instead."""
     import av
@@ -135,7 +146,7 @@ def open_container(path: Path) -> Any:
     except (FFmpegError, OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise MediaError(
-            f"{path}: not a video that FFmpeg can open ({why}; it starts with {_head(path)}); "
+            f"{path}: not a video that FFmpeg can open ({why}; it starts with {first_bytes(path)}); "
             "wanted MP4, MKV, WebM, AVI, MOV or MPEG-TS; check the file, or fetch it again"
         ) from error
 
@@ -147,14 +158,6 @@ def video_stream(path: Path, container: Any) -> Any:
             return stream
     kinds = sorted({s.type for s in container.streams}) or ["no"]
     raise bad_file(path, f"holds {' and '.join(kinds)} streams but no video", "give a file with pictures")
-
-
-def _head(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return repr(file.read(12))
-    except OSError:
-        return "nothing"
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from ..errors import MediaError
+from ..pictures import picture_size
 from .by_pictures import ANIMATED, AnimationSource, ArraySource, FolderSource
 from .source import FrameSource, bad_file
 
@@ -47,6 +48,8 @@ def glance(path: Path) -> None:
     check_readable(path)
     if not path.is_dir() and path.suffix.lower() not in (".npy", *ANIMATED):
         probe(path)
+    elif path.suffix.lower() in ANIMATED:
+        picture_size(path)
 
 
 def probe(path: Path) -> str:
@@ -91,11 +94,11 @@ def _by_decord(path: Path, rotation: int) -> FrameSource:
 
 def _rotation(path: Path) -> int:
     """Degrees that the first frame asks to be turned by; decord turns, but does not tell."""
-    from .by_pyav import open_container, video_stream
+    from .by_pyav import decoded, open_container, turn_of, video_stream
 
     with open_container(path) as container:
-        frame = next(container.decode(video_stream(path, container)), None)
-        return 0 if frame is None else round(frame.rotation / 90) * 90 % 360
+        frame = next(decoded(container, video_stream(path, container)), None)
+        return 0 if frame is None else turn_of(frame)
 
 
 def _siblings(path: Path) -> list[str]:

@@ -73,6 +73,13 @@ def test_transparent_colour_is_kept_not_blended(tmp_path: Path) -> None:
     assert _one(tmp_path / "a.png")[0, 0].tolist() == [200, 10, 30]
 
 
+def test_palette_with_alpha_is_silent(tmp_path: Path, colours: np.ndarray) -> None:
+    """A palette with one alpha per colour gives the palette's colours, and Pillow's warning does not show."""
+    picture = Pil.fromarray(colours).quantize(16)
+    picture.save(tmp_path / "a.png", transparency=bytes(range(16)))
+    assert (_one(tmp_path / "a.png") == np.asarray(picture.convert("RGB"))).all()
+
+
 def test_16_bit_grey_is_scaled(tmp_path: Path) -> None:
     """0..65535 becomes 0..255, rounded; Pillow alone would clip everything above 255 to white."""
     values = np.array([[0, 128, 129, 257, 32768, 65535]], np.uint16)

@@ -21,7 +21,7 @@ def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("size", [(97, 81), (31, 95), (48, 48), (5, 90), (200, 61), (1, 1), (1, 70)])
 def test_equal_to_the_clip_processor(size: tuple[int, int]) -> None:
     """Resize, crop, rescale and normalise differ from CLIPImageProcessorPil by exactly 0.0."""
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers import CLIPImageProcessorPil
 
     raw = picture(*size)
     theirs = CLIPImageProcessorPil(size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48})

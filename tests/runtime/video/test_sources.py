@@ -270,6 +270,33 @@ def test_bad_file_is_one_clear_message(name: str, backend: str, tmp_path: Path) 
     assert str(caught.value) == message.format(path=path, folder=tmp_path)
 
 
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".gif"])
+def test_damage_ends_in_frames_or_in_one_message(suffix: str, seed: int, tmp_path: Path) -> None:
+    """Whatever bytes are broken, every back end gives frames or a MediaError, never another exception."""
+    path = tmp_path / f"a{suffix}"
+    data = bytearray((clips.write_gif(path) if suffix == ".gif" else clips.write_clip(path, 20)).read_bytes())
+    g = np.random.default_rng(seed)
+    for at in g.integers(0, len(data), 8):
+        data[at] = int(g.integers(0, 256))
+    path.write_bytes(data[: int(g.integers(10, len(data)))] if seed % 2 else data)
+    for backend in ("auto", "decord", "pyav"):
+        try:
+            with open_source(path, backend=backend) as source:
+                assert source.get([0, len(source) - 1]).shape[0] == 2
+        except MediaError as error:
+            assert str(path) in str(error)
+
+
+def test_pages_of_unequal_size(tmp_path: Path) -> None:
+    """A TIFF whose pages differ in size is no clip."""
+    path = tmp_path / "a.tif"
+    Pil.new("RGB", (8, 6)).save(path, save_all=True, append_images=[Pil.new("RGB", (6, 8))])
+    with pytest.raises(MediaError) as caught:
+        open_source(path)
+    assert str(caught.value) == f"{path}: its pages differ in size; frames of one clip must share one size"
+
+
 def test_frames_of_unequal_size(tmp_path: Path) -> None:
     """A folder whose pictures differ in size is no clip."""
     path = _unequal(tmp_path / "frames")
