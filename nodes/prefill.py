@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from ..runtime import context
 from ..runtime.errors import GraphError
@@ -14,9 +15,24 @@ from ..runtime.values import LLMInput, LLMState, Logits
 from ..runtime.widgets import Range
 
 
-def _foresee(llm: Model[LanguageModel] | None, inputs: Any, *, until: int | None) -> None:
-    if llm is not None and llm.facts.language is not None:
-        _check_until(llm.facts.language.depth, 0, until)
+@dataclass(frozen=True)
+class KnownState:
+    """What a plan knows of a state before it is computed: how many layers will have run."""
+
+    layer: int
+
+
+def _foresee(llm: Model[LanguageModel] | None, inputs: object, *, until: int | None) -> KnownState | None:
+    facts = llm.facts.language if llm is not None else None
+    if facts is None:
+        return None
+    _check_until(facts.depth, inputs.layer if isinstance(inputs, KnownState) else 0, until)
+    return KnownState(facts.depth if until is None else until)
+
+
+def _foresee_logits(llm: Model[LanguageModel] | None, state: object, *, rows: str) -> None:
+    if llm is not None and llm.facts.language is not None and isinstance(state, KnownState):
+        _check_done(state.layer, llm.facts.language.depth)
 
 
 def _together(
@@ -36,7 +52,7 @@ def prefill(
     return through([llm], [inputs], until)[0]
 
 
-@node(lane="gpu")
+@node(lane="gpu", foresee=_foresee_logits)
 def read_logits(
     llm: Model[LanguageModel], state: LLMState, *, rows: Literal["last", "all"] = "last"
 ) -> Logits:
@@ -45,11 +61,7 @@ def read_logits(
     rows: last gives [1, V], all [S, V].
     """
     model = llm.load()
-    if state.layer != model.depth:
-        raise GraphError(
-            f"read_logits.state: {state.layer} of the model's {model.depth} layers have run; "
-            "put a prefill without `until` before it"
-        )
+    _check_done(state.layer, model.depth)
     first = len(state) - 1 if rows == "last" else 0
     hidden = state.hidden[first:].to(model.device, model.dtype)
     return Logits(model.logits(hidden[None])[0], state.row[first:].to(model.device))
@@ -79,6 +91,14 @@ def through(
         )
         out.update(zip(items, after, strict=True))
     return [out[i] for i in range(len(states))]
+
+
+def _check_done(layer: int, depth: int) -> None:
+    if layer != depth:
+        raise GraphError(
+            f"read_logits.state: {layer} of the model's {depth} layers have run; "
+            "put a prefill without `until` before it"
+        )
 
 
 def _check_until(depth: int, done: int, until: int | None) -> None:

@@ -24,6 +24,8 @@ class LanguageModel:
     """
 
     def __init__(self, module: nn.Module, facts: LanguageFacts) -> None:
+        attention = getattr(module.config, "_attn_implementation", None)
+        assert attention == "sdpa", f"masks are made for SDPA, the module was built with {attention!r}"
         self.module, self.facts = module, facts
         self.body: Any = module.model
         self.head: Any = module.lm_head

@@ -85,6 +85,18 @@ def test_layers_do_not_run_backwards(llm: Held) -> None:
     )
 
 
+def test_plans_know_how_many_layers_have_run(llm: Held) -> None:
+    """A second prefill that goes back, and logits read half-way, are found before anything runs."""
+    assert prefill.foresee is not None
+    assert read_logits.foresee is not None
+    half = prefill.foresee(llm, None, until=3)
+    with pytest.raises(GraphError, match="3 layers have run already"):
+        prefill.foresee(llm, half, until=2)
+    with pytest.raises(GraphError, match="3 of the model's 4 layers have run"):
+        read_logits.foresee(llm, half, rows="last")
+    assert read_logits.foresee(llm, prefill.foresee(llm, half, until=None), rows="last") is None
+
+
 def test_a_prompt_of_another_model(llm: Held) -> None:
     """Rows placed for a model of another width are refused."""
     wide = language_handle(tiny_language("llama", hidden_size=48))
