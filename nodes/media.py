@@ -80,6 +80,7 @@ def load_video(
 
     path: a video file, a folder of frames, an animated picture, or a .npy array (uint8 [T, H, W, 3]).
     backend: auto is decord, and PyAV for what decord gets wrong: edit lists, MPEG-TS, cut-off files.
+        Folders, animations and arrays need neither.
     fps: rate of a folder or an array, which tell none (3 unless given).
     """
     try:
