@@ -95,7 +95,7 @@ def _enclosed(
         value = cell.cell_contents
     except ValueError:
         return []
-    if isinstance(value, _SCALARS | tuple):
+    if isinstance(value, (*_SCALARS, tuple)):
         parts[f"{fn.__module__}::{fn.__qualname__}({name})"] = repr(value)
     value = inspect.unwrap(value) if callable(value) else value
     if isinstance(value, types.FunctionType):
