@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tokenloom.nodes import generate, place_tokens, prefill, read_logits, render_chat
+from tokenloom.nodes import generate, load_model, place_tokens, prefill, read_logits, render_chat
+from tokenloom.runtime.cache import Cache
 from tokenloom.runtime.errors import GraphError, PromptError
 from tokenloom.runtime.graph import Graph
 from tokenloom.runtime.models.chat import ChatFormat
@@ -72,3 +74,25 @@ def test_too_few_pictures_in_the_question(given: dict[str, Any]) -> None:
     """Two pictures, three marks: the counts, from inside a run."""
     with pytest.raises(PromptError, match="the prompt has 3 <image>, but 2 pictures on 1 wire came"):
         run(built(), cache=False, question="<image><image><image>", **given)
+
+
+def asked(length: int) -> Graph:
+    with Graph() as g:
+        model = load_model(checkpoint="tiny-random", dtype="float32", device="cpu")
+        prompt = render_chat(model.chat, question="What is it?", images=0)
+        state = prefill(model.llm, place_tokens(model.llm, prompt), until=1)
+        answer = generate(model.llm, state, model.chat, max_new_tokens=length)
+        g.output(text=answer.text, answer=answer.answer, state=state)
+    return g
+
+
+def test_an_answer_from_a_state_on_disk(tmp_path: Path) -> None:
+    """Another process' half-way state, read back from the cache folder, is answered as if it were new."""
+    first = run(asked(4), cache=Cache(tmp_path))
+    again = run(asked(9), cache=Cache(tmp_path))
+    fresh = run(asked(9), cache=False)
+    assert {row.id: row.cached for row in again.report}["prefill"] == "disk"
+    assert again["answer"].ids == fresh["answer"].ids
+    assert again["answer"].ids[:4] == first["answer"].ids
+    assert again["state"].hidden.equal(fresh["state"].hidden)
+    assert again["answer"].note == "random weights: this text means nothing"
