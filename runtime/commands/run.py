@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ from typing import Any
 import typer
 
 from ..cache import default_cache
+from ..console import Console
 from ..describe import describe
-from ..events import Event
+from ..errors import GraphError
+from ..events import Event, NodeCached, NodeDone, NodeStarted
 from ..models.handle import Model
 from ..plan import Plan, plan
 from ..registry import load_plugin
 from ..result import Result, Row
 from ..run import execute
+from ..trace import ChromeTrace, JsonLines
 from ..values import Answer, Table
 from ..yamlfile import load
 from .guard import Phase
@@ -72,10 +75,9 @@ def run(
 ) -> None:
     """Run a graph and print its results; with `as_json` one JSON object, with `quiet` the results alone."""
     made = planned(asked)
+    followers = _followers(quiet or as_json, verbose, trace, events)
     phase.running = True
-    with ExitStack() as stack:
-        followers = _followers(stack, quiet or as_json, verbose, trace, events)
-        result = execute(made, subscribers=followers)
+    result = execute(made, subscribers=followers)
     if as_json:
         typer.echo(json.dumps(plain(result), ensure_ascii=False))
         return
@@ -106,6 +108,9 @@ def show_stages(result: Result) -> None:
     rows.append(("total", "", seconds_text(result.seconds), size_text(peak) if peak else "", ""))
     typer.echo("")
     show_table(columns, rows, right=("seconds", "memory"))
+    spared = sum(step.state == "skip" for step in result.plan.steps)
+    if spared:
+        typer.echo(f"{spared} more were not needed, as what follows them is cached; --no-cache runs all")
 
 
 def _stage(row: Row) -> tuple[str, ...]:
@@ -155,7 +160,29 @@ def _cell(cell: object) -> str:
 
 
 def _followers(
-    stack: ExitStack, silent: bool, verbose: bool, trace: Path | None, events: Path | None
+    silent: bool, verbose: bool, trace: Path | None, events: Path | None
 ) -> list[Callable[[Event], None]]:
-    """Who is told what happens: the terminal, and the files that were asked for."""
-    return []
+    """Who is told what happens: people at the terminal, and the files that were asked for."""
+    out: list[Callable[[Event], None]] = []
+    if not silent and (sys.stderr.isatty() or not verbose):
+        out.append(Console(verbose=verbose))
+    elif not silent:
+        out.append(_narrate)
+    for option, path, make in (("--trace", trace, ChromeTrace), ("--events", events, JsonLines)):
+        if path is not None:
+            try:
+                out.append(make(path))
+            except OSError as error:
+                raise GraphError(f"{option} {path}: cannot be written: {error.strerror}") from None
+    return out
+
+
+def _narrate(event: Event) -> None:
+    """`-v` without a terminal: a plain line for what a node did."""
+    if isinstance(event, NodeStarted):
+        typer.echo(f"{event.node} ({event.type})", err=True)
+    elif isinstance(event, NodeCached):
+        typer.echo(f"{event.node} ({event.type}): cached ({event.tier})", err=True)
+    elif isinstance(event, NodeDone):
+        text = f"{seconds_text(event.seconds)} s, {size_text(event.bytes)}, peak +{size_text(event.peak)}"
+        typer.echo(f"{event.node}: {text}", err=True)

@@ -101,10 +101,10 @@ def as_json(value: Any) -> Any:
         return {"type": type(value).__name__, "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:]}
     if isinstance(value, Mapping):
         return {str(name): as_json(one) for name, one in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: as_json(one) for name, one in value._asdict().items()}
     if isinstance(value, tuple | list):
-        return [as_json(one) for one in value]
+        names = getattr(value, "_fields", None)
+        items = [as_json(one) for one in value]
+        return items if names is None else dict(zip(names, items, strict=True))
     return {"type": type(value).__name__, "text": describe(value)}
 
 
