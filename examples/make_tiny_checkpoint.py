@@ -93,8 +93,9 @@ tags: [random-weights]
 # {name}
 
 A {kind} checkpoint in the original layout with **random weights**, made by
-`examples/make_tiny_checkpoint.py` of tokenloom. It was never trained: its answers are random words and say nothing about the picture. It exists so
-that graphs run, end to end and on a CPU, before a real checkpoint is downloaded.
+`examples/make_tiny_checkpoint.py` of tokenloom. It was never trained: its answers are random words and say
+nothing about the picture. It exists so that graphs run, end to end and on a CPU, before a real checkpoint is
+downloaded.
 """
 
 

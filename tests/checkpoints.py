@@ -9,17 +9,17 @@ from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 Names = Literal["4.x", "5.x", "mixed"]
 
-TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+TOWER: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
          "image_size": 32, "patch_size": 8, "num_channels": 3}  # fmt: skip
-TEXT = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
+TEXT: dict[str, Any] = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 256, "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
         "tie_word_embeddings": False}  # fmt: skip
-PREPROCESSOR = {"do_resize": True, "do_center_crop": True, "do_normalize": True, "resample": 3,
+PREPROCESSOR: dict[str, Any] = {"do_resize": True, "do_center_crop": True, "do_normalize": True, "resample": 3,
                 "image_mean": [0.48145466, 0.4578275, 0.40821073],
                 "image_std": [0.26862954, 0.26130258, 0.27577711]}  # fmt: skip
 LLAVA_TYPES = {"llama": "llava_llama", "mistral": "llava_mistral", "qwen2": "llava_qwen"}
@@ -30,7 +30,7 @@ def write_json(file: Path, value: Any) -> None:
     file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def native_tower(family: str = "clip", seed: int = 0, **sizes: int) -> nn.Module:
+def native_tower(family: str = "clip", seed: int = 0, **sizes: int) -> Any:
     """A CLIPVisionModel or SiglipVisionModel."""
     from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
@@ -41,7 +41,7 @@ def native_tower(family: str = "clip", seed: int = 0, **sizes: int) -> nn.Module
     return shaken(SiglipVisionModel(SiglipVisionConfig(**settings)))
 
 
-def native_language(family: str = "llama", seed: int = 1, **sizes: Any) -> nn.Module:
+def native_language(family: str = "llama", seed: int = 1, **sizes: Any) -> Any:
     """A LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM."""
     import transformers
 
@@ -51,7 +51,7 @@ def native_language(family: str = "llama", seed: int = 1, **sizes: Any) -> nn.Mo
     return shaken(getattr(transformers, f"{name}ForCausalLM")(config))
 
 
-def shaken(module: nn.Module) -> nn.Module:
+def shaken(module: Any) -> Any:
     """All parameters random, norms and biases included, so that a swapped tensor shows."""
     with torch.no_grad():
         for parameter in module.parameters():
@@ -59,7 +59,7 @@ def shaken(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def tower_tensors(module: nn.Module) -> dict[str, Tensor]:
+def tower_tensors(module: Any) -> dict[str, Tensor]:
     """Names as in hub files: always below `vision_model.`."""
     return {
         f"vision_model.{name.removeprefix('vision_model.')}": t for name, t in module.state_dict().items()
@@ -177,6 +177,11 @@ def write_next_original(folder: Path, **options: Any) -> Path:
     given["config"] = anyres | (options.get("config") or {})
     given["more"] = {"model.image_newline": torch.randn(width)} | (options.get("more") or {})
     return write_llava15_original(folder, **given)
+
+
+def module_of(handle: Any) -> Any:
+    """The loaded module of a handle, for tests that look inside."""
+    return handle.load().module
 
 
 def native_llava(*, next: bool = False, language: str = "llama", tower: str = "clip") -> Any:

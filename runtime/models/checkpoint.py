@@ -169,7 +169,10 @@ def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> t
         return None, Section(family, config, inside)
     named = files.config.get("mm_vision_tower") or files.config.get("vision_tower") or ""
     if not isinstance(named, str) or not named:
-        raise CheckpointError(f"{files.folder / 'config.json'}: mm_vision_tower is {named!r}, wanted a name")
+        raise CheckpointError(
+            f"{files.folder / 'config.json'}: mm_vision_tower is "
+            f"{files.config.get('mm_vision_tower')!r}, wanted a name"
+        )
     apart = tower_folder(files.folder, named, weights=not inside)
     raw, where = Files.read(apart, named).config, str(apart / "config.json")
     if not inside:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import CheckpointError, did_you_mean
+from ..errors import CheckpointError
 
 Json = dict[str, Any]
 Layout = Literal["original", "hf"]
@@ -131,8 +131,7 @@ def language_config(files: Files) -> tuple[str, Json]:
         family = "llama"  # released 1.5 configurations without `architectures`
     if family is None:
         raise CheckpointError(
-            f"{where}: language model {', '.join(map(str, kinds))} is not known"
-            f"{did_you_mean(names[0], ['llama', 'mistral', 'qwen2'])}"
+            f"{where}: language model {', '.join(map(str, kinds))} is not known; known: llama, mistral, qwen2"
         )
     config = _complete(family, "language", raw, where)
     if "vocab_size" not in raw and files.layout == "hf" and "vocab_size" in files.config:

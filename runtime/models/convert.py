@@ -42,8 +42,8 @@ def convert(
 
     source: a folder, one `.bin` or `.pth` file, or a hub id. max_shard: bytes of one written file; one tensor
     may be larger. progress: called with files done, files in all, and the file's name.
-    Errors: CheckpointError for an existing target, nothing to convert, a missing shard, or a pickle that holds
-    anything but tensors.
+    Errors: CheckpointError for an existing target, nothing to convert, a missing shard, or a pickle that
+    holds anything but tensors.
     """
     target = Path(target).expanduser()
     if target.exists() or target.is_symlink():

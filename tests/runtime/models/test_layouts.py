@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,14 +23,14 @@ def _empty_pool() -> None:
     pool().release()
 
 
-def same_tower(handle, native) -> None:  # type: ignore[no-untyped-def]
+def same_tower(handle: Any, native: Any) -> None:
     got = handle.load().encode(PIXELS, layer=-2, wanted=(), cls_token=True).hidden
     with torch.no_grad():
         want = native(PIXELS, output_hidden_states=True).hidden_states[-2]
     torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
 
 
-def same_language(handle, native) -> None:  # type: ignore[no-untyped-def]
+def same_language(handle: Any, native: Any) -> None:
     with torch.no_grad():
         assert handle.load().module(IDS).logits.equal(native(IDS).logits)
 
@@ -39,7 +40,7 @@ def test_original_language_models(tmp_path: Path, family: str) -> None:
     """An original checkpoint's language model is the native one, whichever family."""
     write.write_llava15_original(tmp_path, language=family)
     llm = load_model(checkpoint=str(tmp_path)).llm
-    assert type(llm.load().module).__name__.lower() == f"{family}forcausallm"
+    assert type(write.module_of(llm)).__name__.lower() == f"{family}forcausallm"
     same_language(llm, write.native_language(family))
 
 
@@ -61,7 +62,7 @@ def test_original_tower_inside_wins(tmp_path: Path) -> None:
 def test_original_projectors(tmp_path: Path, kind: str) -> None:
     """Projectors of every kind hold the tensors that were written."""
     write.write_llava15_original(tmp_path, projector=kind)
-    got = load_model(checkpoint=str(tmp_path)).projector.load().module.state_dict()
+    got = write.module_of(load_model(checkpoint=str(tmp_path)).projector).state_dict()
     want = write.projector_tensors(kind, 32, 24)
     assert got.keys() == want.keys()
     assert all(got[name].equal(want[name]) for name in want)
@@ -84,7 +85,7 @@ def test_shards(tmp_path: Path) -> None:
 def test_tied_embeddings(tmp_path: Path, family: str) -> None:
     """A checkpoint without lm_head and with tied embeddings shares one tensor."""
     write.write_llava15_original(tmp_path, language=family, tie_word_embeddings=True)
-    module = load_model(checkpoint=str(tmp_path)).llm.load().module
+    module = write.module_of(load_model(checkpoint=str(tmp_path)).llm)
     assert module.lm_head.weight is module.model.embed_tokens.weight
     with torch.no_grad():
         assert module(IDS).logits.equal(write.native_language(family, tie_word_embeddings=True)(IDS).logits)
@@ -118,7 +119,7 @@ def test_llava_hf_names(tmp_path: Path, names: write.Names, is_next: bool, famil
     if is_next:
         assert projector.newline is not None
         assert projector.newline.equal(native.model.image_newline)
-    module = loaded.llm.load().module
+    module = write.module_of(loaded.llm)
     with torch.no_grad():
         embeds = module.get_input_embeddings()(IDS)
         assert module(inputs_embeds=embeds).logits.equal(native(inputs_embeds=embeds).logits)
@@ -177,7 +178,7 @@ def test_projector_file_and_folder(tmp_path: Path) -> None:
     assert (facts.kind, facts.inputs, facts.outputs, facts.newline) == ("mlp3x_gelu", 32, 24, True)
     want = write.projector_tensors("mlp3x_gelu", 32, 24)
     for handle in (by_folder, by_file):
-        got = handle.load().module.state_dict()
+        got = write.module_of(handle).state_dict()
         assert all(got[name].equal(want[name]) for name in want)
 
 
@@ -186,17 +187,17 @@ def test_dtypes(tmp_path: Path, dtype: str) -> None:
     """Weights come in the asked dtype, rotary frequencies stay float32."""
     write.write_llava15_original(tmp_path)
     loaded = load_model(checkpoint=str(tmp_path), dtype=dtype)  # type: ignore[arg-type]
-    module = loaded.llm.load().module
+    module = write.module_of(loaded.llm)
     assert {p.dtype for p in module.parameters()} == {getattr(torch, dtype)}
     assert module.model.rotary_emb.inv_freq.dtype == torch.float32
-    assert {p.dtype for p in loaded.vision.load().module.parameters()} == {getattr(torch, dtype)}
+    assert {p.dtype for p in write.module_of(loaded.vision).parameters()} == {getattr(torch, dtype)}
 
 
 def test_modules_are_ready(tmp_path: Path) -> None:
     """Modules are in eval mode, use SDPA, ask for no gradients and leave nothing on the meta device."""
     write.write_llava15_original(tmp_path)
     loaded = load_model(checkpoint=str(tmp_path))
-    for module in (loaded.vision.load().module, loaded.llm.load().module):
+    for module in (write.module_of(loaded.vision), write.module_of(loaded.llm)):
         assert not module.training
         assert module.config._attn_implementation == "sdpa"
         tensors = [*module.parameters(), *module.buffers()]
@@ -223,7 +224,7 @@ def test_with_tokenizer(tmp_path: Path) -> None:
 def test_golden_checkpoints(case: Case) -> None:
     """The reference checkpoints, in the upstream's own layout, load strictly."""
     if (case.weights / "config.json").is_file():
-        handles = [*load_model(checkpoint=str(case.weights))]
+        handles: list[Any] = [*load_model(checkpoint=str(case.weights))]
     else:
         handles = [load_vision_tower(checkpoint=str(case.weights / "vision_tower"))]
         if (case.weights / "mm_projector.safetensors").is_file():

@@ -110,16 +110,16 @@ def test_replaced_checkpoint(tmp_path: Path) -> None:
     """Replaced weights of the same size are another model; the loaded one does not change under its users."""
     write.write_llava15_original(tmp_path)
     old = load_model(checkpoint=str(tmp_path)).llm
-    model = old.load()
-    before = model.module.model.norm.weight.clone()
+    module = write.module_of(old)
+    before = module.model.norm.weight.clone()
     file = tmp_path / "model.safetensors"
     tensors = load_file(file)
     tensors["model.norm.weight"] = torch.full((24,), 7.0)
     save_file(tensors, file, metadata={"format": "pt"})
     new = load_model(checkpoint=str(tmp_path)).llm
     assert new.fingerprint != old.fingerprint
-    assert model.module.model.norm.weight.equal(before)
-    assert new.load().module.model.norm.weight.equal(torch.full((24,), 7.0))
+    assert module.model.norm.weight.equal(before)
+    assert write.module_of(new).model.norm.weight.equal(torch.full((24,), 7.0))
 
 
 def test_changed_after_planning(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""The bundled checkpoints: small, complete, and made by the script beside them."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tokenloom.nodes.models import load_model
+from tokenloom.runtime.models.hub import BUNDLED, bundled_names
+
+SCRIPT = Path(__file__).parents[3] / "examples" / "make_tiny_checkpoint.py"
+
+
+def test_small() -> None:
+    """All bundled files together stay below 2 MB."""
+    assert sum(f.stat().st_size for f in BUNDLED.rglob("*") if f.is_file()) < 2_000_000
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_loads_and_says_so(name: str) -> None:
+    """Every part loads, and facts and card say that the weights are random."""
+    loaded = load_model(checkpoint=name)
+    for handle in loaded:
+        assert isinstance(handle.load(), handle.kind)
+    chat, image = loaded.chat.facts.chat, loaded.chat.facts.image
+    assert chat is not None
+    assert image is not None
+    assert (chat.template, chat.random_weights) == ("vicuna_v1", True)
+    assert image.aspect == ("anyres" if name.endswith("next") else "pad")
+    assert "**random weights**" in (BUNDLED / name / "README.md").read_text()
+
+
+def test_made_by_the_script(tmp_path: Path) -> None:
+    """The script writes the same tensors and configuration again."""
+    runpy.run_path(str(SCRIPT))["write_all"](tmp_path)
+    made = sorted(f.relative_to(tmp_path) for f in tmp_path.rglob("*") if f.is_file())
+    assert made == sorted(f.relative_to(BUNDLED) for f in BUNDLED.rglob("*") if f.is_file())
+    for file in made:
+        if file.suffix == ".safetensors":
+            ours, again = load_file(BUNDLED / file), load_file(tmp_path / file)
+            assert ours.keys() == again.keys()
+            assert all(ours[name].equal(again[name]) for name in ours)
+        elif file.name != "tokenizer.json":  # its form follows the version of tokenizers
+            assert (BUNDLED / file).read_text() == (tmp_path / file).read_text()
+
+
+def test_speaks_in_words() -> None:
+    """Any text is tokenised without loss, and known words are one token each."""
+    tokenizer = load_model(checkpoint="tiny-random").chat.load().tokenizer
+    text = "Was heißt das? 一二 <x>\n"
+    assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
+    assert len(tokenizer(" red cat sits", add_special_tokens=False).input_ids) == 3
+    assert tokenizer("a").input_ids[0] == tokenizer.bos_token_id == 1
