@@ -128,14 +128,15 @@ def test_llava_hf_names(tmp_path: Path, names: write.Names, is_next: bool, famil
 def test_llava_hf_logits(tmp_path: Path) -> None:
     """Tower, projector and language model together give the logits of LlavaForConditionalGeneration."""
     native = write.write_llava_hf(tmp_path)
-    vision, projector, llm, _ = (handle.load() for handle in load_model(checkpoint=str(tmp_path)))
+    loaded = load_model(checkpoint=str(tmp_path))
+    llm, projector = write.module_of(loaded.llm), write.module_of(loaded.projector)
     ids = torch.tensor([[1, 5, *[63] * 16, 9, 20]])
     with torch.no_grad():
-        hidden = vision.encode(PIXELS[:1], layer=-2, wanted=(), cls_token=False).hidden
-        embeds = llm.module.get_input_embeddings()(ids)
-        embeds[ids == 63] = projector.module(hidden)[0]
+        hidden = loaded.vision.load().encode(PIXELS[:1], layer=-2, wanted=(), cls_token=False).hidden
+        embeds = llm.get_input_embeddings()(ids)
+        embeds[ids == 63] = projector(hidden)[0]
         want = native(input_ids=ids, pixel_values=PIXELS[:1]).logits
-        torch.testing.assert_close(llm.module(inputs_embeds=embeds).logits, want, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(llm(inputs_embeds=embeds).logits, want, atol=1e-6, rtol=1e-5)
 
 
 def test_llava_hf_siglip(tmp_path: Path) -> None:
