@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,7 +109,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else (".inf" if value > 0 else "-.inf")
     if isinstance(value, Path):
-        return text(str(value.absolute()))
+        return text(os.path.abspath(value))
     return text("$" + value if value.startswith("$") else value) if isinstance(value, str) else repr(value)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Token
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
 from .build import Edge, ParamRef, building
@@ -101,7 +103,8 @@ class Graph:
         for key, value in given.items():
             if isinstance(value, Edge) and key in node.widgets:
                 raise WiringError(
-                    f"{name}.{key} is a setting: it takes a value or a parameter, not the output of {value.node}"
+                    f"{name}.{key} is a setting: it takes a value or a parameter, not the output of "
+                    f"{value.node}"
                 )
         bound = node.bind(args, given, where=name)
         wires = {
@@ -280,13 +283,14 @@ class Graph:
             step.id: (
                 step.type.name,
                 {name: ends for name, ends in step.wires.items() if ends},
-                {n: step.widgets.get(n, w.default) for n, w in step.type.widgets.items()},
+                {n: _absolute(step.widgets.get(n, w.default)) for n, w in step.type.widgets.items()},
                 step.when,
                 step.device,
             )
             for step in self.steps.values()
         }
-        return self.title, self.params, steps, self.outputs
+        params = {p.name: replace(p, default=_absolute(p.default)) for p in self.params.values()}
+        return self.title, params, steps, self.outputs
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -363,6 +367,13 @@ def _ends(where: str, socket: Socket, value: Any, one: bool = False) -> tuple[Wi
                 f'parameter: g.param("{socket.name}", {wanted})'
             )
     return tuple(ends)
+
+
+def _absolute(value: Any) -> Any:
+    """Relative paths as files name them: from the working folder."""
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
+    return Path(os.path.abspath(value)) if isinstance(value, Path) else value
 
 
 def _raise_first(found: Iterator[Problem]) -> None:
