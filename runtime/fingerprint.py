@@ -113,10 +113,10 @@ def _visit(module: str, name: str, parts: dict[str, str]) -> list[tuple[str, str
         return [source.imported[name]] if name in source.imported else []
     statements = source.defined[name]
     label = f"{module}::{name}"
-    stale = _running(module, name)
-    if stale is not None and stale not in source.compiled:
-        parts[label] = _bytecode(stale)
-        return [(module, n) for n in _code_names(stale)]
+    running = _running(module, name)
+    if any(code not in source.compiled for code in running):
+        parts[label] = _digest("\n".join(map(_bytecode, running)))
+        return [(module, n) for code in running for n in _code_names(code)]
     live = getattr(sys.modules.get(module), name, None)
     if isinstance(statements[-1], ast.Assign | ast.AnnAssign | ast.AugAssign) and type(live) in _SCALARS:
         parts[label] = repr(live)
@@ -133,13 +133,24 @@ def _definition(source: _Source, name: str) -> tuple[str, list[tuple[str, str]]]
     return _digest("\n".join(map(_dump, statements))), list(found)
 
 
-def _running(module: str, name: str) -> types.CodeType | None:
-    """The code of the loaded function `module.name`, if it is loaded and a plain function."""
+def _running(module: str, name: str) -> list[types.CodeType]:
+    """The code of `module.name`, if that is a loaded function or class that was written there."""
     live = getattr(sys.modules.get(module), name, None)
     live = inspect.unwrap(live) if callable(live) else None
-    if isinstance(live, types.FunctionType) and live.__module__ == module and live.__qualname__ == name:
-        return live.__code__
-    return None
+    if getattr(live, "__module__", None) != module or getattr(live, "__qualname__", None) != name:
+        return []
+    if isinstance(live, types.FunctionType):
+        return [live.__code__]
+    if not isinstance(live, type):
+        return []
+    methods = [getattr(m, "fget", getattr(m, "func", getattr(m, "__func__", m))) for m in vars(live).values()]
+    written = [m for m in map(_unwrapped, methods) if isinstance(m, types.FunctionType)]
+    # not what dataclass, NamedTuple and Enum put into a class
+    return [m.__code__ for m in written if m.__module__ == module and m.__code__.co_filename[0] != "<"]
+
+
+def _unwrapped(value: Any) -> Any:
+    return inspect.unwrap(value) if callable(value) else value
 
 
 def _references(statement: ast.stmt, source: _Source) -> Iterator[tuple[str, str]]:

@@ -86,8 +86,19 @@ def _version(name: str) -> str:
         return "absent"
 
 
+class _Frozen(str):
+    """A widget value that is text already."""
+
+
+def frozen(widgets: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The widgets with what lies at their paths now: a key's parts tell the state that it was made from."""
+    return {name: _Frozen(_canonical(value)) for name, value in widgets.items()}
+
+
 def _canonical(value: Any) -> str:
     """A widget value as text. A path is itself (handles carry it) and the bytes that lie there."""
+    if type(value) is _Frozen:
+        return str(value)
     if isinstance(value, Path):
         return f"{os.path.abspath(value)} = {file_fingerprint(value)}"
     if type(value) is tuple:

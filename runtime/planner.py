@@ -17,7 +17,7 @@ from .context import Context, use
 from .demand import Demand
 from .errors import GraphError, LoomError, did_you_mean
 from .ir import Step
-from .keys import value_key
+from .keys import frozen, value_key
 from .needs import Need
 from .plan import State
 from .recipes import OWN, Recipes
@@ -39,7 +39,11 @@ class Planner:
             self.wanted = Demand(made, values.known, self.widgets).wanted()
         self.known = self._foresee()
         self.volatile = bytearray(len(made.order))
-        self.recipes = Recipes(made, self.widgets, self.wanted, self.known, device, dtype)
+        settings = [
+            frozen(widgets) if facts.has_paths else widgets
+            for facts, widgets in zip(made.statics, self.widgets, strict=True)
+        ]
+        self.recipes = Recipes(made, settings, self.wanted, self.known, device, dtype)
         self.keys = self._keys()
 
     def _widgets(self) -> list[Mapping[str, Any]]:

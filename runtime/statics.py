@@ -22,7 +22,8 @@ _statics: dict[NodeType[..., Any], Statics] = {}
 class Statics:
     """sockets: (name, variadic, required) in order. defaults: when no widget is required, their values.
 
-    outputs: output names and types, ("" for the single one). checks: (field or "", class, type).
+    named: outputs have names. checks: (field or "", class, type) of what the node returns. has_paths: some
+    widgets name files.
     """
 
     type: NodeType[..., Any]
@@ -31,6 +32,7 @@ class Statics:
     named: bool
     checks: tuple[tuple[str, Any, Any], ...]
     has_needs: bool
+    has_paths: bool
 
     @cached_property
     def code(self) -> Code:
@@ -75,6 +77,7 @@ def _read(node: NodeType[..., Any]) -> Statics:
         named,
         tuple(checks),
         any(socket.needs for socket in node.sockets.values()),
+        any("path" in type_text(widget.type) for widget in node.widgets.values()),
     )
 
 
