@@ -62,7 +62,12 @@ def _download(repo: str, revision: str | None, weights: bool, pickled: bool) -> 
     patterns = [*SMALL_FILES, *(["*.safetensors"] if weights else []), *(["*.bin"] if pickled else [])]
     at = f"{repo}@{revision}" if revision else repo
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns)).resolve()
+        try:
+            found = snapshot_download(repo, revision=revision, allow_patterns=patterns)
+        except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled):
+            # huggingface_hub 1.33 asks the hub for the files of a commit even when they are all here
+            found = snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=True)
+        return Path(found).resolve()
     except hub.GatedRepoError:
         raise CheckpointError(
             f"{at}: access must be asked for; accept its terms on the hub, then set HF_TOKEN"
