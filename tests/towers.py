@@ -49,6 +49,11 @@ def tiny_tower(
     return VisionTower(module.to(device), facts)
 
 
+def core_of(tower: VisionTower) -> Any:
+    """The module that holds embeddings and encoder: transformers 5.5 nests it one level deeper."""
+    return getattr(tower.module, "vision_model", tower.module)
+
+
 def vision_handle(tower: VisionTower) -> Held:
     """A handle on a tower."""
     return _held(VisionTower, tower, ModelFacts(name="tiny", tower=tower.facts), str(tower.device))

@@ -12,7 +12,7 @@ from tokenloom.runtime.foreseen import KnownTokens
 from tokenloom.runtime.needs import Need
 from tokenloom.runtime.values import Kind, Patches
 
-from ..towers import random_tiles, tiny_tower, vision_handle
+from ..towers import core_of, random_tiles, tiny_tower, vision_handle
 
 CLIP, SIGLIP = vision_handle(tiny_tower()), vision_handle(tiny_tower("siglip"))
 TILES = random_tiles(5)
@@ -71,7 +71,7 @@ def test_many_items_in_one_pass() -> None:
     """Ragged items of the same tower run together, and come back as if alone and in order."""
     items = [random_tiles(n, seed=n) for n in (1, 3, 2)]
     runs: list[int] = []
-    hook = CLIP.load().module.embeddings.register_forward_hook(lambda m, i, o: runs.append(len(o)))
+    hook = core_of(CLIP.load()).embeddings.register_forward_hook(lambda m, i, o: runs.append(len(o)))
     joined = encode_vision.many([(CLIP, item) for item in items])
     hook.remove()
     assert runs == [6]

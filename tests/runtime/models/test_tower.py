@@ -14,7 +14,7 @@ from tokenloom.runtime.models.handle import TowerFacts
 from tokenloom.runtime.models.tower import VisionTower, layer_number
 from tokenloom.runtime.needs import Need
 
-from ...towers import DEPTH, HEADS, SIZE, WIDTH, random_tiles, tiny_tower
+from ...towers import DEPTH, HEADS, SIZE, WIDTH, core_of, random_tiles, tiny_tower
 
 Family = Literal["clip", "siglip"]
 FAMILIES = ("clip", "siglip")
@@ -77,7 +77,7 @@ def test_received_attention_in_chunks_of_queries(
 def test_keys_are_the_mean_over_heads_of_raw_keys() -> None:
     """As k_proj gives them inside the features' layer, with bias, unscaled."""
     tower = tiny_tower()
-    block: Any = tower.module.encoder.layers[DEPTH - 2]  # type: ignore[union-attr,index]
+    block = core_of(tower).encoder.layers[DEPTH - 2]
     caught: list[Tensor] = []
     handle = block.self_attn.k_proj.register_forward_hook(lambda m, i, o: caught.append(o))
     out = tower.encode(PIXELS, layer=-2, wanted=[Need("keys")], cls_token=True)
@@ -105,7 +105,7 @@ def test_without_cls_row() -> None:
 def test_later_layers_do_not_run() -> None:
     """The tower stops at the last layer that anyone needs, and runs each layer as a module, once."""
     tower, seen = tiny_tower(), []
-    for number, block in enumerate(tower.module.encoder.layers):  # type: ignore[union-attr,arg-type]
+    for number, block in enumerate(core_of(tower).encoder.layers):
         block.register_forward_hook(lambda m, i, o, number=number: seen.append(number))
     tower.encode(PIXELS, layer=-3)
     assert seen == [0, 1]
@@ -129,10 +129,10 @@ def test_other_tile_sizes_by_interpolation(family: Family) -> None:
 class Nested(nn.Module):
     """A model as transformers 5.5 nests it, whose layers return tuples."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Any) -> None:
         super().__init__()
         self.vision_model = module
-        for block in module.encoder.layers:  # type: ignore[union-attr]
+        for block in module.encoder.layers:
             block.register_forward_hook(lambda m, i, o: (o, None))
 
 
@@ -140,7 +140,7 @@ def test_nested_modules_and_tuples() -> None:
     """The older module layout gives the same."""
     tower = tiny_tower()
     want = tower.encode(PIXELS, layer=-2)
-    got = VisionTower(Nested(tower.module), tower.facts).encode(PIXELS, layer=-2)
+    got = VisionTower(Nested(core_of(tower)), tower.facts).encode(PIXELS, layer=-2)
     assert got.hidden.equal(want.hidden)
 
 
