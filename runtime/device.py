@@ -32,9 +32,12 @@ def resolve_device(name: str) -> str:
 
 
 def resolve_dtype(name: str, device: str) -> str:
-    """`"auto"` as bfloat16 on a CUDA device that has it, else float32; any other name spelt out."""
+    """`"auto"`: float32 on the CPU, bfloat16 on CUDA that has it, else float16; other names spelt out."""
     if name == "auto":
-        return "bfloat16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "float32"
+        if device.startswith("cpu"):
+            return "float32"
+        has_bfloat16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        return "bfloat16" if has_bfloat16 else "float16"
     full = _SHORT.get(name, name)
     if full not in _DTYPES:
         raise LoomError(

@@ -31,15 +31,15 @@ def describe_model(
 ) -> Handles:
     """Handles of the tower, projector, language model and chat format of a checkpoint.
 
-    Errors: CheckpointError for whatever is wrong with its files, WiringError for an impossible device.
+    Errors: CheckpointError for whatever is wrong with its files, LoomError for an impossible device.
     """
     from .chat import ChatFormat
     from .language import LanguageModel
     from .projector import Projector
     from .tower import VisionTower
 
-    device = pick_device(device, "load_model.device")
-    dtype = pick_dtype(dtype, device, "load_model.dtype")
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
     found = open_checkpoint(resolve(checkpoint, revision), checkpoint)
 
     def handle(kind: type[Any], part: str) -> Model[Any]:
@@ -64,8 +64,8 @@ def describe_tower(
     """A handle of a plain CLIP or SigLIP tower."""
     from .tower import VisionTower
 
-    device = pick_device(device, "load_vision_tower.device")
-    dtype = pick_dtype(dtype, device, "load_vision_tower.dtype")
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
     found = open_tower(resolve(checkpoint, revision), checkpoint, select_layer, select_feature)
     return _handle(VisionTower, "plain tower", found, "tower", dtype, device)
 
@@ -80,8 +80,8 @@ def describe_projector(
     """A handle of a projector, from a safetensors file or a folder with one among other tensors."""
     from .projector import Projector
 
-    device = pick_device(device, "load_projector.device")
-    dtype = pick_dtype(dtype, device, "load_projector.dtype")
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
     file = Path(checkpoint).expanduser()
     if file.is_file():
         folder, name = file.resolve().parent, file.name
