@@ -71,13 +71,18 @@ class _Row:
 def changed(step: Step) -> list[_Row]:
     """The settings that differ from their defaults, or follow a parameter; then `when` and `device`."""
     rows = [
-        _Row(name, cut(value_text(value)), isinstance(value, ParamRef))
+        _Row(name, cut(_shown(value)), isinstance(value, ParamRef))
         for name, value in step.widgets.items()
         if isinstance(value, ParamRef) or value != step.type.widgets[name].default
     ]
     if step.when is not True:
         rows.append(_Row("when", value_text(step.when), isinstance(step.when, ParamRef)))
     return [*rows, _Row("device", step.device)] if step.device else rows
+
+
+def _shown(value: Any) -> str:
+    """A setting's value as it is read, without quotes."""
+    return " ".join(value.split()) if isinstance(value, str) else value_text(value)
 
 
 def cut(text: str, longest: int = LONGEST) -> str:
@@ -91,7 +96,7 @@ def param_text(param: Param) -> str:
     """`keep = 54`, or `clip: path` when a run must give it."""
     if param.default is MISSING:
         return f"{param.name}: {type_text(param.type)}"
-    return f"{param.name} = {cut(value_text(param.default))}"
+    return f"{param.name} = {cut(_shown(param.default))}"
 
 
 def ends(graph: Graph, step: Step) -> Iterator[tuple[str, int, Wire | ParamRef]]:
@@ -151,6 +156,8 @@ def _boxes(graph: Graph) -> tuple[list[Box], list[Link]]:
             if isinstance(end, ParamRef) or wire_problem(graph.steps, "", Any, end) is None:
                 links.append(Link(*source, f"step:{step.id}", f"{name}:{i}"))
     for name, wire in graph.outputs.items():
+        if wire_problem(graph.steps, "", Any, wire):
+            continue
         width = text_width(name, ROW_SIZE) + 2 * PAD + 8
         made.append(Box(f"output:{name}", width, 26.0, inputs={"": width / 2}))
         links.append(Link(f"step:{wire.node}", wire.output, f"output:{name}", ""))
@@ -332,6 +339,8 @@ def mermaid(graph: Graph) -> str:
             if isinstance(value, ParamRef) and value.name in params:
                 lines.append(f"    {params[value.name]} -.- {ref}")
     for i, (name, wire) in enumerate(graph.outputs.items()):
+        if wire.node not in number:
+            continue
         arrow = f'-->|"{_quoted(wire.output)}"|' if wire.output else "-->"
         lines.append(f'    {number[wire.node]} {arrow} o{i}(["{_quoted(name)}"]):::result')
     lines += [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .graph import Graph
 
 WIDTH = 110
-BARE = re.compile(r"\$?[A-Za-z0-9_./][A-Za-z0-9_./+@-]*( [A-Za-z0-9_./+@-]+)*[?!.]?")
+BARE = re.compile(r"\$?[A-Za-z0-9_./][A-Za-z0-9_./+@-]*( [A-Za-z0-9_./+@-]+)*[!.]?")
 ESCAPE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 

@@ -119,7 +119,7 @@ def _node(node: NodeType[..., Any]) -> Schema:
         "type": "object",
         "description": node.summary,
         "required": ["node"],
-        "additionalProperties": False,
+        "additionalProperties": {"type": "null"},  # takes away what the inherited node had
         "properties": keys,
     }
 

@@ -325,7 +325,7 @@ nodes:
   dominant: {node: loom_sort, beads: $loom_encode, keep: $keep, score: $score, note: "$$5 on sale"}
   loom_chain: {node: loom_chain, beads: [$dominant.kept, $dominant.rest], levels: [1, 2, 3]}
   loom_polish: {node: loom_polish, beads: $loom_chain}
-  loom_say: {node: loom_say, gems: $loom_polish, question: What is in the picture?, loud: true}
+  loom_say: {node: loom_say, gems: $loom_polish, question: "What is in the picture?", loud: true}
 outputs:
   answer: $loom_say
 """
