@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from .runtime.widgets import Range as Range
     from .runtime.yamlfile import load as load
 
-if __name__ != "tokenloom":  # loaded by ComfyUI (or pytest) under another name: be the only copy
-    sys.modules.setdefault("tokenloom", sys.modules[__name__])
+if __name__ != "tokenloom" and "tokenloom" not in sys.modules:
+    # loaded by ComfyUI (or pytest) under another name: be the only copy, also for `from tokenloom import nodes`
+    sys.modules["tokenloom"] = sys.modules[__name__]
+    __name__ = "tokenloom"
 
 _WHERE = {
     "Graph": ".runtime.graph",

@@ -93,11 +93,12 @@ module = importlib.util.module_from_spec(spec)
 sys.modules[root] = module
 spec.loader.exec_module(module)
 import tokenloom
+from tokenloom import nodes
 from tokenloom.runtime.needs import Needs
-print(tokenloom is module, module.Needs is Needs, Needs.__module__,
+print(tokenloom is module, module.Needs is Needs, Needs.__module__, nodes.__name__,
       any(m.startswith(root + ".") for m in sys.modules))
 """
-    assert python(code, tmp_path) == "True True tokenloom.runtime.needs False"
+    assert python(code, tmp_path) == "True True tokenloom.runtime.needs tokenloom.nodes False"
 
 
 def test_pyproject_lists_every_package() -> None:

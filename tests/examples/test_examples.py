@@ -1,0 +1,51 @@
+"""The examples and the bundled graphs of the same name are the same thing in two languages."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+
+from tokenloom import Graph, load, run
+from tokenloom.runtime.values import Tokens
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MEDIA = {"image": EXAMPLES / "media" / "shapes.png", "video": EXAMPLES / "media" / "shapes.mp4"}
+GRAPHS = ("llava15", "llava_next", "visionzip", "visionzip_next", "visionzip_video")
+
+
+def builder(name: str) -> Callable[..., Graph]:
+    """The function of `examples/NAME.py` that builds the graph."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return cast("Callable[..., Graph]", getattr(module, name))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_python_and_yaml_answer_alike(name: str) -> None:
+    """Same answer, same tokens, in both languages, with every default."""
+    media = "video" if name.endswith("video") else "image"
+    build, graph = builder(name), load(name)
+    assert next(iter(inspect.signature(build).parameters)) == media
+    written = run(build(MEDIA[media]), cache=False)
+    params: dict[str, Any] = {media: MEDIA[media]}
+    loaded = run(graph, cache=False, **params)
+    assert written["answer"] == loaded["answer"] != ""
+    ours, theirs = cast("Tokens", written["tokens"]), cast("Tokens", loaded["tokens"])
+    assert torch.equal(ours.features, theirs.features)
+    assert torch.equal(ours.member, theirs.member)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_examples_stay_short(name: str) -> None:
+    """A graph in Python is 15 to 30 lines from `def` to `return`."""
+    lines = inspect.getsource(builder(name)).rstrip().split("\n")
+    assert 10 <= len(lines) <= 30

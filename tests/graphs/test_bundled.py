@@ -1,0 +1,61 @@
+"""The bundled graphs: they load, check, say what they are, and do what their titles say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+
+from tokenloom import load, run
+from tokenloom.runtime.errors import BudgetError
+from tokenloom.runtime.values import Kind, Tokens
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "graphs").rglob("*.yaml"))
+PICTURE = ROOT / "examples" / "media" / "shapes.png"
+CLIP = ROOT / "examples" / "media" / "shapes.mp4"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT / "graphs")))
+def test_every_file_checks(file: Path) -> None:
+    """No mistakes, a title, and a help text for every parameter that has no default."""
+    graph = load(file)
+    graph.check()
+    assert graph.title
+    assert all(param.help for param in graph.params.values() if param.required)
+
+
+def test_visionzip_keeps_64_tokens() -> None:
+    """54 by attention, [CLS] first, and 10 contextual, that together stand for every patch once."""
+    tokens = cast("Tokens", run("visionzip", image=PICTURE, cache=False)["tokens"])
+    kinds = tokens.kind.tolist()
+    assert kinds == [int(Kind.CLS)] + [int(Kind.PATCH)] * 53 + [int(Kind.CONTEXTUAL)] * 10
+    assert torch.equal(tokens.member.sort().values, torch.arange(144))
+
+
+def test_visionzip_takes_several_pictures() -> None:
+    """A list of pictures is one prompt with a slot for each, and 64 tokens of each."""
+    tokens = cast("Tokens", run("visionzip", image=[PICTURE, PICTURE], cache=False)["tokens"])
+    assert tokens.frame.bincount().tolist() == [64, 64]
+
+
+def test_visionzip_next_compresses_every_tile() -> None:
+    """27 + 5 tokens of the base tile and of each tile of the grid, without newlines."""
+    tokens = cast("Tokens", run("visionzip_next", image=PICTURE, cache=False)["tokens"])
+    assert set(tokens.home.bincount().tolist()) == {32}
+    assert int((tokens.kind == int(Kind.NEWLINE)).sum()) == 0
+
+
+def test_visionzip_video_spends_its_budget_on_frames() -> None:
+    """8 frames of 64 tokens, each frame's own."""
+    tokens = cast("Tokens", run("visionzip_video", video=CLIP, count=8, cache=False)["tokens"])
+    assert tokens.frame.bincount().tolist() == [64] * 8
+
+
+def test_a_budget_that_does_not_fit_is_refused_before_work() -> None:
+    """More tokens than the tower gives: said while planning."""
+    with pytest.raises(BudgetError) as error:
+        run("visionzip", image=PICTURE, keep=200, cache=False)
+    assert str(error.value) == ("select_dominant: keep 200 of 145 tokens per tile; set keep to 145 or less")
