@@ -12,10 +12,11 @@ def llava15(image: Path, question: str = "What is in the picture?", checkpoint: 
     """Every patch of one picture, and the answer."""
     with Graph("LLaVA-1.5, every visual token") as g:
         model = nodes.load_model(checkpoint=checkpoint)
-        tiles = nodes.preprocess(model.chat, nodes.load_image(path=image))
+        frames = nodes.load_image(path=image)
+        tiles = nodes.preprocess(model.chat, frames)
         patches = nodes.encode_vision(model.vision, tiles)
         visual = nodes.project_mlp(model.projector, patches)
-        prompt = nodes.render_chat(model.chat, question=question)
+        prompt = nodes.render_chat(model.chat, frames, question=question)
         state = nodes.prefill(model.llm, nodes.place_tokens(model.llm, prompt, visual))
         answer = nodes.generate(model.llm, state, model.chat, max_new_tokens=64)
         g.output(answer=answer.text, tokens=visual)

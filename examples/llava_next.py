@@ -14,11 +14,12 @@ def llava_next(
     """A base tile and a grid of tiles, unpadded, with newlines, and the answer."""
     with Graph("LLaVA-NeXT (1.6), every visual token") as g:
         model = nodes.load_model(checkpoint=checkpoint)
-        tiles = nodes.preprocess(model.chat, nodes.load_image(path=image), aspect="anyres")
+        frames = nodes.load_image(path=image)
+        tiles = nodes.preprocess(model.chat, frames, aspect="anyres")
         patches = nodes.encode_vision(model.vision, tiles)
         visual = nodes.project_mlp(model.projector, patches)
         packed = nodes.pack_spatial_unpad(visual, model.projector)
-        prompt = nodes.render_chat(model.chat, question=question)
+        prompt = nodes.render_chat(model.chat, frames, question=question)
         state = nodes.prefill(model.llm, nodes.place_tokens(model.llm, prompt, packed))
         answer = nodes.generate(model.llm, state, model.chat, max_new_tokens=64)
         g.output(answer=answer.text, tokens=packed)

@@ -14,12 +14,13 @@ def visionzip(
     """54 dominant and 10 contextual tokens of one picture, and the answer."""
     with Graph("VisionZip on LLaVA-1.5") as g:
         model = nodes.load_model(checkpoint=checkpoint)
-        tiles = nodes.preprocess(model.chat, nodes.load_image(path=image))
+        frames = nodes.load_image(path=image)
+        tiles = nodes.preprocess(model.chat, frames)
         patches = nodes.encode_vision(model.vision, tiles, layer=-2, features="cls_patch")
         kept, rest = nodes.select_dominant(patches, keep=54)
         merged = nodes.merge_contextual(kept, rest, targets=10)
         visual = nodes.project_mlp(model.projector, merged)
-        prompt = nodes.render_chat(model.chat, question=question)
+        prompt = nodes.render_chat(model.chat, frames, question=question)
         state = nodes.prefill(model.llm, nodes.place_tokens(model.llm, prompt, visual))
         answer = nodes.generate(model.llm, state, model.chat, max_new_tokens=64)
         g.output(answer=answer.text, tokens=merged)

@@ -14,13 +14,14 @@ def visionzip_next(
     """27 dominant and 5 contextual tokens of every tile, and the answer."""
     with Graph("VisionZip on LLaVA-NeXT (1.6), every tile compressed alone") as g:
         model = nodes.load_model(checkpoint=checkpoint)
-        tiles = nodes.preprocess(model.chat, nodes.load_image(path=image), aspect="anyres")
+        frames = nodes.load_image(path=image)
+        tiles = nodes.preprocess(model.chat, frames, aspect="anyres")
         patches = nodes.encode_vision(model.vision, tiles, layer=-2, features="cls_patch")
         kept, rest = nodes.select_dominant(patches, keep=27)
         merged = nodes.merge_contextual(kept, rest, targets=5)
         visual = nodes.project_mlp(model.projector, merged)
         packed = nodes.pack_visionzip_next(visual, model.projector)
-        prompt = nodes.render_chat(model.chat, question=question)
+        prompt = nodes.render_chat(model.chat, frames, question=question)
         state = nodes.prefill(model.llm, nodes.place_tokens(model.llm, prompt, packed))
         answer = nodes.generate(model.llm, state, model.chat, max_new_tokens=64)
         g.output(answer=answer.text, tokens=packed)

@@ -20,7 +20,7 @@ def visionzip_video(
         kept, rest = nodes.select_dominant(patches, keep=54)
         merged = nodes.merge_contextual(kept, rest, targets=10)
         visual = nodes.project_mlp(model.projector, merged)
-        prompt = nodes.render_chat(model.chat, question=question, media="video")
+        prompt = nodes.render_chat(model.chat, frames, question=question)
         state = nodes.prefill(model.llm, nodes.place_tokens(model.llm, prompt, visual))
         answer = nodes.generate(model.llm, state, model.chat, max_new_tokens=64)
         g.output(answer=answer.text, tokens=merged)

@@ -10,7 +10,7 @@ from ..runtime.models.chat import MARK, SLOTS, ChatFormat
 from ..runtime.models.handle import Model
 from ..runtime.models.templates import TEMPLATES
 from ..runtime.node import node
-from ..runtime.values import Prompt, Slot
+from ..runtime.values import Frames, Prompt, Slot
 from ..runtime.widgets import Range
 
 TemplateName = Literal[
@@ -37,44 +37,49 @@ class KnownPrompt:
 
 def _foresee(
     chat: Model[ChatFormat] | None,
-    *,
+    *frames: object,
     question: str,
     template: str,
     history: tuple[str, ...],
-    images: int,
+    images: int | None,
     media: Literal["image", "video"],
     **_: Any,
-) -> KnownPrompt:
+) -> KnownPrompt | None:
     if chat is not None:
         _template_name(chat, template)
-    questions, _answers = _turns(question, history, images, media)
-    return KnownPrompt(tuple(SLOTS[mark] for q in questions for mark in MARK.findall(q)))
+    counted = not frames or images is not None
+    questions, _answers = _turns(question, history, _marks((), images, media) if counted else "")
+    marks = [mark for q in questions for mark in MARK.findall(q)]
+    if not counted and not marks:
+        return None  # the pictures are counted when they are there
+    return KnownPrompt(tuple(SLOTS[mark] for mark in marks))
 
 
-@node(foresee=_foresee)
+@node(version=1, foresee=_foresee)
 def render_chat(
     chat: Model[ChatFormat],
-    *,
+    *frames: Frames,
     question: str,
     template: TemplateName = "auto",
     system: str | None = None,
     history: tuple[str, ...] = (),
-    images: Annotated[int, Range(0)] = 1,
+    images: Annotated[int, Range(0)] | None = None,
     media: Literal["image", "video"] = "image",
 ) -> Prompt:
     """The conversation as a tokenised prompt, open where the answer begins, with slots for the visual tokens.
 
     A question, this or an earlier one, may say where its pictures go with `<image>` and `<video>`; if none
-    does, `images` of them are put in front of the first question, each on a line of its own.
+    does, one mark for every picture and clip is put in front of the first question, each on its own line.
 
+    frames: what is asked about; says how many pictures and clips there are.
     question: what is asked now.
     template: how turns are written; auto is the checkpoint's own, tokenizer the tokeniser's jinja template.
     system: replaces the template's system text; "" leaves it out.
     history: earlier turns, question and answer by turns.
-    images: pictures (or clips) in the prompt; 0 for text alone.
-    media: what the slots are for: one picture each, or a whole clip each.
+    images: pictures (or clips) in the prompt, if not those of `frames` (without any: 1); 0 for text alone.
+    media: what `images` counts: pictures, or whole clips.
     """
-    questions, answers = _turns(question, history, images, media)
+    questions, answers = _turns(question, history, _marks(frames, images, media))
     name, model = _template_name(chat, template), chat.load()
     if name == "tokenizer":
         text = model.render_own(questions, answers, system)
@@ -83,13 +88,20 @@ def render_chat(
     return Prompt(pieces=model.encode(text), text=text, stop=TEMPLATES[name].stop)
 
 
-def _turns(question: str, history: tuple[str, ...], images: int, media: str) -> tuple[list[str], list[str]]:
-    """Questions and answers, with the pictures in their places."""
+def _marks(frames: tuple[Frames, ...], images: int | None, media: str) -> str:
+    """The marks to put in front of the first question, a line each."""
+    if images is not None or not frames:
+        return f"<{media}>\n" * (1 if images is None else images)
+    return "".join("<video>\n" if f.clip else "<image>\n" * len(f) for f in frames)
+
+
+def _turns(question: str, history: tuple[str, ...], marks: str) -> tuple[list[str], list[str]]:
+    """Questions and answers, with the pictures in their places: `marks` in front unless they have some."""
     _check_history(history)
     asked = [*history[::2], question]
     asked = [q.replace("<image-placeholder>", "<image>") for q in asked]  # run_llava.py's other spelling
     if not any(MARK.search(q) for q in asked):
-        asked[0] = f"<{media}>\n" * images + asked[0]
+        asked[0] = marks + asked[0]
     return asked, list(history[1::2])
 
 

@@ -46,7 +46,7 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
     """
     facts = image_facts("preprocess", chat)
     chosen = aspect if aspect != "auto" else facts.aspect
-    if aspect == "auto" and chosen == "anyres" and any(_is_clip(f) for f in frames):
+    if aspect == "auto" and chosen == "anyres" and any(f.clip for f in frames):
         chosen = "square"  # as LLaVA-NeXT's video code does: every frame through the plain processor
     if chosen == "pad":
         return _tiles("preprocess", frames, facts, _padded(facts.size, pixels.mean_colour(facts.mean)))
@@ -171,11 +171,6 @@ def _anyres(side: int, canvases: Sequence[anyres.Size], colour: Colour) -> Cutte
             yield cell, Tile(frame=0, row=row, col=col, box=box)
 
     return cutter
-
-
-def _is_clip(frames: Frames) -> bool:
-    """Pictures have no time; frames of a clip do (a clip's single frame at 0 counts as a picture)."""
-    return bool((frames.time != 0).any())
 
 
 def _resized(facts: ImageFacts, size: int | None) -> ImageFacts:

@@ -40,11 +40,13 @@ class Video:
 class Frames:
     """Decoded pictures on the CPU: uint8 [H, W, 3] each, with the time of each in seconds, [T] float64.
 
-    A video's pictures share one size (and usually one memory); several images may each have their own.
+    A clip's pictures share one size (and usually one memory); several images may each have their own.
+    clip: the pictures are moments of one clip, not pictures in their own right.
     """
 
     pictures: tuple[Tensor, ...]
     time: Tensor
+    clip: bool = False
 
     def __post_init__(self) -> None:
         if not self.pictures:
@@ -64,7 +66,7 @@ class Frames:
     @classmethod
     def of_video(cls, pixels: Tensor, time: Tensor) -> Frames:
         """Frames of one clip: uint8 [T, H, W, 3] and seconds [T]."""
-        return cls(tuple(pixels), time.to(torch.float64))
+        return cls(tuple(pixels), time.to(torch.float64), clip=True)
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tokenloom.nodes.prompt import KnownPrompt, render_chat
 from tokenloom.runtime.errors import CheckpointError, PromptError
-from tokenloom.runtime.values import Prompt, Slot
+from tokenloom.runtime.values import Frames, Prompt, Slot
 
 from ..runtime.models.tiny import Held, chat_handle, tiny_tokenizer
 
@@ -47,6 +48,23 @@ def test_a_clip_takes_one_slot(chat: Held) -> None:
     """media: video asks for a whole clip's tokens."""
     prompt = render_chat(chat, question="Why?", media="video", template="plain")
     assert spoken(prompt) == ["<s>", "[video]", "\nWhy?\n"]
+
+
+def test_wired_frames_say_how_many_slots(chat: Held) -> None:
+    """One slot for every picture, one for a whole clip, in the order of the wires."""
+    pictures = Frames((torch.zeros(4, 4, 3, dtype=torch.uint8),) * 2, torch.zeros(2))
+    clip = Frames.of_video(torch.zeros(5, 4, 4, 3, dtype=torch.uint8), torch.arange(5) / 5)
+    prompt = render_chat(chat, pictures, clip, question="Why?", template="plain")
+    assert spoken(prompt) == ["<s>", "[image]", "\n", "[image]", "\n", "[video]", "\nWhy?\n"]
+
+
+def test_a_plan_counts_no_wired_frames(chat: Held) -> None:
+    """Before the pictures are there nothing is claimed; marks in the question are known."""
+    known = {"template": "plain", "history": (), "images": None, "media": "image"}
+    assert render_chat.foresee is not None
+    assert render_chat.foresee(chat, None, question="Why?", **known) is None
+    marked = render_chat.foresee(chat, None, question="<image> Why?", **known)
+    assert marked == KnownPrompt((Slot("image"),))
 
 
 def test_text_alone(chat: Held) -> None:
