@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .runtime.yamlfile import load as load
 
 if __name__ != "tokenloom" and "tokenloom" not in sys.modules:
-    # loaded by ComfyUI (or pytest) under another name: be the only copy, also for `from tokenloom import nodes`
+    # loaded by ComfyUI or pytest under another name: be the only copy (`from tokenloom import nodes` too)
     sys.modules["tokenloom"] = sys.modules[__name__]
     __name__ = "tokenloom"
 
