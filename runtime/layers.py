@@ -17,6 +17,7 @@ VERSION = 1
 TOP = ("tokenloom", "title", "extends", "params", "nodes", "outputs")
 SECTIONS = ("params", "nodes", "outputs")
 DEEPEST_CHAIN = 20
+MOST_PROBLEMS = 100
 
 
 def builtin_graphs() -> dict[str, Path]:
@@ -45,8 +46,14 @@ class Reader:
     sources: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def say(self, at: At, message: str) -> None:
-        """Note a mistake."""
-        self.problems.append(FileProblem(at, message))
+        """Note a mistake; Broken when there are so many that no one reads on."""
+        self.note(FileProblem(at, message))
+
+    def note(self, problem: FileProblem) -> None:
+        """The same, for a problem that is made already."""
+        self.problems.append(problem)
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise Broken
 
     def stop(self) -> None:
         """Raise everything that was noted, if anything."""
@@ -91,9 +98,9 @@ class Reader:
 
     def _top(self, path: str, text: str | None) -> dict[str, Marked]:
         if text is None:
-            text = decode(path, self._bytes(path), self.problems.append)
+            text = decode(path, self._bytes(path), self.note)
         self.sources[path] = source_lines(text)
-        root = tree(path, text, self.problems.append)
+        root = tree(path, text, self.note)
         if not isinstance(root.value, dict):
             self.say(root.at, "a graph file is a mapping that starts with 'tokenloom: 1'")
             raise Broken

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import registry
 from .build import ParamRef
 from .check import cycle_text, cycles, output_problem, step_problems, wire_problem
+from .composite import inline
 from .errors import GraphError, WiringError, did_you_mean
 from .graph import ID, Graph
 from .ir import At, Param, Step, Wire
 from .layers import Reader, kind_text, near_file
 from .node import NodeType
-from .widgets import MISSING, Widget, type_text
+from .widgets import MISSING, Widget
 from .yamlparams import is_reference, literal, placed, read_param
 from .yamltree import Broken, Marked
 
@@ -30,7 +31,7 @@ End = Wire | ParamRef
 def read_graph(reader: Reader, path: str, text: str | None = None, inside: tuple[str, ...] = ()) -> Graph:
     """The graph of a file; mistakes are noted in `reader`. Broken when the file cannot be read at all."""
     document = reader.document(path, text)
-    build = _Build(reader, path, (*inside, path), Graph(at=path))
+    build = Building(reader, path, (*inside, path), Graph(at=path))
     build.read_params(_section(document, "params"))
     build.read_kinds(_section(document, "nodes"))
     build.read_nodes()
@@ -47,7 +48,7 @@ def _section(document: Mapping[str, Marked], name: str) -> dict[str, Marked]:
 
 
 @dataclass
-class _Node:
+class Entry:
     """One entry of `nodes`: a node type, or a whole graph that stands for a node."""
 
     id: str
@@ -57,6 +58,7 @@ class _Node:
 
     @property
     def known(self) -> list[str]:
+        """Its inputs and settings."""
         if isinstance(self.kind, Graph):
             return list(self.kind.params)
         return [] if self.kind is None else [*self.kind.sockets, *self.kind.widgets]
@@ -76,14 +78,14 @@ class _Node:
 
 
 @dataclass
-class _Build:
+class Building:
     """A graph on its way: where each part is written, and which parts have a mistake that was reported."""
 
     reader: Reader
     path: str
     inside: tuple[str, ...]
     graph: Graph
-    entries: dict[str, _Node] = field(default_factory=dict[str, _Node])
+    entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     marks: dict[tuple[str, str, int], At] = field(default_factory=dict[tuple[str, str, int], At])
     bad: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     bad_params: set[str] = field(default_factory=set[str])
@@ -116,7 +118,7 @@ class _Build:
             if not isinstance(entry.value, dict):
                 self.reader.say(entry.at, f"{name}: wants a mapping such as {{node: ..., tokens: $other}}")
             kind = self._kind(name, entry, section) if isinstance(entry.value, dict) else None
-            self.entries[name] = _Node(name, entry.key, keys, kind)
+            self.entries[name] = Entry(name, entry.key, keys, kind)
 
     def _both_names(self, name: str, node: At, param: At) -> None:
         """One name for a node and a parameter: said where the outer file says it."""
@@ -173,31 +175,31 @@ class _Build:
                     hint = did_you_mean(key, known)
                     self.reader.say(value.key, f"{node.id}: no input or setting is called {key!r}{hint}")
             if isinstance(node.kind, Graph):
-                self._inline(node, node.kind)
+                inline(self, node, node.kind)
             else:
                 self._step(node, node.kind)
 
-    def _references(self, node: _Node) -> None:
+    def _references(self, node: Entry) -> None:
         """Of a node whose type is not known only the references can be checked."""
         for key, value in node.keys.items():
             for item in value.value if isinstance(value.value, list) else [value]:
                 if key != "node" and is_reference(item):
                     self._reference(f"{node.id}.{key}", item)
 
-    def _step(self, node: _Node, kind: NodeType[..., Any]) -> None:
+    def _step(self, node: Entry, kind: NodeType[..., Any]) -> None:
         wires: dict[str, tuple[End, ...]] = {}
         widgets: dict[str, Any] = {}
         for key, value in node.settings():
-            if key in kind.sockets and (ends := self._ends(node.id, key, value, kind.sockets[key].variadic)):
+            if key in kind.sockets and (ends := self.ends(node.id, key, value, kind.sockets[key].variadic)):
                 wires[key] = ends
             elif key in kind.widgets:
-                given = self._setting(node.id, kind.widgets[key], value)
+                given = self.setting(node.id, kind.widgets[key], value)
                 if given is not MISSING:
                     widgets[key] = given
-        when, device = self._when(node), self._device(node)
+        when, device = self.when(node), self.device(node)
         self.graph.steps[node.id] = Step(node.id, kind, wires, widgets, when, node.at, device)
 
-    def _ends(self, id: str, key: str, value: Marked, variadic: bool) -> tuple[End, ...]:
+    def ends(self, id: str, key: str, value: Marked, variadic: bool) -> tuple[End, ...]:
         """What is wired to a socket; null leaves it open."""
         where = f"{id}.{key}"
         if value.value is None:
@@ -225,7 +227,7 @@ class _Build:
         hint = f"; did you mean ${item.value}?" if name in self.entries or name in self.graph.params else ""
         self.reader.say(item.at, f"{where} takes a wire such as $node.output, got {kind_text(item)}{hint}")
 
-    def _setting(self, id: str, widget: Widget, value: Marked) -> Any:
+    def setting(self, id: str, widget: Widget, value: Marked) -> Any:
         """The checked value of a setting, or its parameter; MISSING after a mistake."""
         where = f"{id}.{widget.name}"
         self.marks[id, widget.name, 0] = value.at
@@ -248,7 +250,8 @@ class _Build:
         self.bad.add((id, widget.name))
         return MISSING
 
-    def _when(self, node: _Node) -> bool | ParamRef:
+    def when(self, node: Entry) -> bool | ParamRef:
+        """Whether the step runs: true, false, or a bool parameter."""
         value = node.option("when")
         if value is None or isinstance(value.value, bool):
             return True if value is None else value.value
@@ -261,7 +264,8 @@ class _Build:
             self.reader.say(value.at, f"{node.id}.when: wants true, false or a bool parameter, got {got}")
         return True
 
-    def _device(self, node: _Node) -> str | None:
+    def device(self, node: Entry) -> str | None:
+        """Where the step runs, if the entry says so."""
         value = node.option("device")
         if value is None or (isinstance(value.value, str) and DEVICE.fullmatch(value.value)):
             return None if value is None else str(value.value)
@@ -269,75 +273,6 @@ class _Build:
             value.at, f"{node.id}.device: wants auto, cpu, mps, cuda or cuda:N, got {kind_text(value)}"
         )
         return None
-
-    # -- composites ----------------------------------------------------------------------------------------
-
-    def _inline(self, node: _Node, inner: Graph) -> None:
-        """The steps of `inner` as `node.id/...`, its parameters replaced by what the entry gives."""
-        given = self._arguments(node, inner)
-        outer_when, device = self._when(node), self._device(node)
-        for step in inner.steps.values():
-            id = f"{node.id}/{step.id}"
-            wires: dict[str, tuple[End, ...]] = {}
-            for key, ends in step.wires.items():
-                moved = [
-                    self._argument(node, id, key, i, end, given)
-                    if isinstance(end, ParamRef)
-                    else Wire(f"{node.id}/{end.node}", end.output)
-                    for i, end in enumerate(ends)
-                ]
-                if left := tuple(end for end in moved if end is not None and end is not MISSING):
-                    wires[key] = left
-            widgets = {
-                key: self._argument(node, id, key, 0, value, given) if isinstance(value, ParamRef) else value
-                for key, value in step.widgets.items()
-            }
-            widgets = {key: value for key, value in widgets.items() if value is not MISSING}
-            inner_when = given[step.when.name] if isinstance(step.when, ParamRef) else step.when
-            when = self._both(node, inner_when, outer_when)
-            self.graph.steps[id] = replace(
-                step, id=id, wires=wires, widgets=widgets, when=when, device=step.device or device
-            )
-
-    def _argument(
-        self, node: _Node, id: str, key: str, index: int, ref: ParamRef, given: Mapping[str, Any]
-    ) -> Any:
-        """What stands for a parameter of the composite; its mistakes are shown where it was given."""
-        value = node.keys.get(ref.name)
-        self.marks[id, key, index] = node.at if value is None else value.at
-        if given[ref.name] is MISSING:
-            self.bad.add((id, key))
-        return given[ref.name]
-
-    def _arguments(self, node: _Node, inner: Graph) -> dict[str, Any]:
-        """Per parameter of a composite a wire, an outer parameter or a value; MISSING after a mistake."""
-        out: dict[str, Any] = {}
-        settings = dict(node.settings())
-        for name, param in inner.params.items():
-            if name not in settings:
-                out[name] = param.default
-                if param.required:
-                    text = "nothing is connected to" if param.widget is None else "there is no value for"
-                    self.reader.say(node.at, f"{node.id}: {text} {name} ({type_text(param.type)})")
-            elif param.widget is not None:
-                out[name] = self._setting(node.id, param.widget, settings[name])
-            else:
-                ends = self._ends(node.id, name, settings[name], variadic=False)
-                out[name] = ends[0] if ends else MISSING if (node.id, name) in self.bad else None
-        return out
-
-    def _both(self, node: _Node, inner: Any, outer: bool | ParamRef) -> bool | ParamRef:
-        """A step inside runs when its own `when` and that of the composite hold."""
-        if inner is MISSING or inner is True or inner == outer:
-            return outer
-        if inner is False or outer is False:
-            return False
-        if outer is not True:
-            self.reader.say(
-                node.keys["when"].at, f"{node.id}.when: a node inside has a parameter for its own when"
-            )
-        assert isinstance(inner, ParamRef)
-        return inner
 
     # -- references, outputs, checks -----------------------------------------------------------------------
 

@@ -409,3 +409,9 @@ nodes: {a: {node: branch.yaml, on: $p, when: $q}}
     assert messages(text, tmp_path, branch=branch) == [
         "3:46: a.when: a node inside has a parameter for its own when"
     ]
+
+
+def test_a_hundred_mistakes_are_enough() -> None:
+    """A file that is wrong everywhere ends soon, with the first hundred."""
+    lines = "".join(f"  n{i}: {{node: loom_join, kept: $m{i}}}\n" for i in range(300))
+    assert len(messages(f"{HEAD}nodes:\n{lines}")) == 100
