@@ -103,6 +103,25 @@ def test_old_buffers_are_ignored(tmp_path: Path) -> None:
     same_tower(loaded.vision, write.native_tower(seed=5))
 
 
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_theta": 5000.0},
+        {"rope_scaling": {"type": "linear", "factor": 2.0}},
+        {"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                          "high_freq_factor": 4.0, "original_max_position_embeddings": 64}},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 700.0}},
+    ],
+)  # fmt: skip
+def test_rotary_settings(tmp_path: Path, rope: dict[str, Any]) -> None:
+    """Rotary frequencies are computed as the configuration says, in its old and new forms."""
+    write.write_llava15_original(tmp_path, **rope)
+    module, native = write.module_of(load_model(checkpoint=str(tmp_path)).llm), write.native_language(**rope)
+    assert module.model.rotary_emb.inv_freq.equal(native.model.rotary_emb.inv_freq)
+    with torch.no_grad():
+        assert module(IDS).logits.equal(native(IDS).logits)
+
+
 @pytest.mark.parametrize("names", ["4.x", "5.x", "mixed"])
 @pytest.mark.parametrize("is_next", [False, True], ids=["llava", "llava_next"])
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
