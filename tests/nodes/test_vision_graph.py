@@ -158,11 +158,15 @@ tokenloom: 1
 params:
   vision: {type: "Model[VisionTower]"}
   tiles: {type: Tiles}
+  budget: {type: int, default: 64}
 nodes:
   patches: {node: encode_vision, vision: $vision, tiles: $tiles, features: cls_patch, interpolate: true}
-  dominant: {node: select_dominant, tokens: $patches, preset: 64}
-  merged: {node: merge_contextual, kept: $dominant.kept, rest: $dominant.rest, preset: 64}
+  dominant: {node: select_dominant, tokens: $patches, preset: $budget}
+  merged: {node: merge_contextual, kept: $dominant.kept, rest: $dominant.rest, preset: $budget}
 outputs: {merged: $merged}
 """
-    tiles = random_tiles(1, height=40, width=40)
-    assert len(run(load("preset.yaml", text=text), cache=False, vision=CLIP, tiles=tiles)["merged"]) == 64
+    graph, tiles = load("preset.yaml", text=text), random_tiles(1, height=40, width=40)
+    assert len(run(graph, cache=False, vision=CLIP, tiles=tiles)["merged"]) == 64
+    assert len(run(graph, cache=False, vision=CLIP, tiles=tiles, budget=160)["merged"]) == 32
+    with pytest.raises(WiringError, match="65 is not one of 192, 128, 64, 640, 320, 160"):
+        run(graph, cache=False, vision=CLIP, tiles=tiles, budget=65)
