@@ -84,7 +84,8 @@ class Widget:
                 if self.choices
                 else (f"{value!r} is {_article(type_text(type(value)))}, wanted {self.describe()}")
             )
-            hint = did_you_mean(value, self.choices) if self.choices and isinstance(value, str) else ""
+            texts = [choice for choice in self.choices if isinstance(choice, str)]
+            hint = did_you_mean(value, texts) if isinstance(value, str) else ""
             raise WiringError(f"{where}.{self.name}: {text}{hint if 'mean' in hint else ''}") from None
         if self.bounds is not None:
             for number in coerced if isinstance(coerced, tuple) else (coerced,):

@@ -95,5 +95,5 @@ def _items(text: str) -> list[Any]:
 
 def _such_as(graph: Graph, word: str) -> str:
     """`, such as image=cat.jpg`: the first path that a run must give."""
-    fitting = [p for p in graph.params.values() if p.required and p.type is Path]
+    fitting = [p for p in graph.params.values() if p.required and Path in (p.type, *get_args(p.type))]
     return f", such as {fitting[0].name}={word}" if fitting else ""

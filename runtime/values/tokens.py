@@ -268,7 +268,11 @@ class Tokens:
             raise ValueError(f"merge: group {group} of {groups} has no token, or only weight 0")
         return first, weight / total[assign]
 
-    def concat(self, *others: Self) -> Self:
+    @overload
+    def concat(self, *others: Self) -> Self: ...
+    @overload
+    def concat(self, *others: Tokens) -> Tokens: ...
+    def concat(self, *others: Tokens) -> Tokens:
         """These rows, then the others', over the same source; side channels that all of them carry."""
         for other in others:
             if other.source != self.source:
@@ -278,18 +282,18 @@ class Tokens:
             if other.width != self.width:
                 raise ValueError(f"concat: widths {self.width} and {other.width} differ; project both first")
         parts = (self, *others)
-        base = type(self)
+        base: type[Tokens] = type(self)
         while not all(isinstance(part, base) for part in parts):  # VisualTokens with Tokens are Tokens
             base = base.__bases__[0]
         shared = [k for k in self.side if all(k in part.side for part in parts)]
-        offset, starts = 0, [self.start[:1]]
+        offset, begins = 0, [self.start[:1]]
         for part in parts:
-            starts.append(part.start[1:] + offset)
+            begins.append(part.start[1:] + offset)
             offset += len(part.member)
         return base(
             torch.cat([p.features for p in parts]),
             self.source,
-            torch.cat(starts),
+            torch.cat(begins),
             torch.cat([p.member for p in parts]),
             torch.cat([p.share for p in parts]),
             torch.cat([p.kind for p in parts]),

@@ -109,7 +109,7 @@ def test_the_decorator_keeps_what_it_was_told() -> None:
     made, plain = sample(), node(one)
     assert (made.version, made.lane, made.provides, made.pure) == (2, "gpu", ("keys",), True)
     assert (plain.version, plain.lane, plain.provides, plain.name) == (1, "cpu", (), "one")
-    assert plain.__name__ == "one"
+    assert (plain.fn, plain.__doc__) == (one, None)
     assert repr(plain) == f"<node one ({plain.place})>"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,7 @@ def widget(annotation: Any, default: Any = MISSING) -> Widget:
         (Path, Path("a"), Path("a")),
         (int | None, None, None),
         (Annotated[int | None, Range(1)], 2, 2),
-        (Annotated[int, Range(1)] | None, None, None),
+        (Union[Annotated[int, Range(1)], None], None, None),  # noqa: UP007
         (Literal["cls", "received"], "cls", "cls"),
         (Literal[1, 2], 2, 2),
         (tuple[int, ...], [1, 2], (1, 2)),
@@ -80,6 +80,8 @@ MESSAGES: list[tuple[Any, Any, str]] = [
     (Literal["cls", "received"], "clss", "n.w: 'clss' is not one of 'cls', 'received'; did you mean 'cls'?"),
     (Literal["cls", "received"], "zzz", "n.w: 'zzz' is not one of 'cls', 'received'"),
     (Literal[1, 2], True, "n.w: True is not one of 1, 2"),
+    (Literal[192, 128], "128", "n.w: '128' is not one of 192, 128"),
+    (Literal["all", 128], "al", "n.w: 'al' is not one of 'all', 128; did you mean 'all'?"),
     (tuple[int, ...], 3, "n.w: 3 is an int, wanted list of int"),
     (tuple[int, ...], "12", "n.w: '12' is a str, wanted list of int"),
     (tuple[int, ...], [1, "a"], "n.w: [1, 'a'] is a list, wanted list of int"),
@@ -101,7 +103,7 @@ def test_a_bad_value_says_where_what_and_what_was_wanted(annotation: Any, value:
     [
         (int, "int"),
         (Annotated[int, Range(1, 576)], "int 1..576"),
-        (Annotated[float, Range(0)] | None, "float 0.. or null"),
+        (Annotated[float | None, Range(0)], "float 0.. or null"),
         (Literal["cls", "received"], "'cls' or 'received'"),
         (Path | None, "path or null"),
         (tuple[Path, ...], "list of path"),
