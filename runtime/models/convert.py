@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -181,15 +182,21 @@ def _copy_small(folder: Path, work: Path) -> None:
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     """A folder that becomes `target` when the block ends well and disappears when it does not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))
+    except OSError as error:
+        raise CheckpointError(f"{target}: cannot be written ({error.strerror})") from error
     try:
         yield work
         os.chmod(work, 0o755)
         if target.exists():
             raise CheckpointError(f"{target}: was made by someone else meanwhile; choose another name")
         work.rename(target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(work, ignore_errors=True)
+        raise CheckpointError(f"{target}: cannot be written ({error}); nothing was left there") from error
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from tokenloom.nodes.models import load_model, load_projector
 from tokenloom.runtime.errors import CheckpointError
+from tokenloom.runtime.models import convert as module
 from tokenloom.runtime.models.convert import convert
 from tokenloom.runtime.models.headers import stored_in
 
@@ -176,6 +177,27 @@ def test_unreadable_pickle(tmp_path: Path, content: bytes) -> None:
     """A broken file is one clear message and leaves nothing."""
     (tmp_path / "x.bin").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"x\.bin: "):
+        convert(str(tmp_path / "x.bin"), tmp_path / "dst")
+    assert [f.name for f in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_target_that_cannot_be_written(tmp_path: Path) -> None:
+    """A target below a file is one clear message."""
+    torch.save({"a": torch.ones(1)}, tmp_path / "x.bin")
+    with pytest.raises(CheckpointError) as error:
+        convert(str(tmp_path / "x.bin"), tmp_path / "x.bin" / "sub" / "dst")
+    assert str(error.value) == (f"{tmp_path / 'x.bin' / 'sub' / 'dst'}: cannot be written (Not a directory)")
+
+
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up leaves nothing behind."""
+    torch.save({"a": torch.ones(1000)}, tmp_path / "x.bin")
+
+    def full(number: int) -> Path:
+        return Path("/dev/full")
+
+    monkeypatch.setattr(module._Shards, "_file", lambda self, number: full(number))
+    with pytest.raises(CheckpointError, match=r"dst: cannot be written \(.*\); nothing was left there"):
         convert(str(tmp_path / "x.bin"), tmp_path / "dst")
     assert [f.name for f in tmp_path.iterdir()] == ["x.bin"]
 
