@@ -38,9 +38,8 @@ def inline(build: Building, node: Entry, inner: Graph) -> None:
         widgets = {key: value for key, value in widgets.items() if value is not MISSING}
         inner_when = given[step.when.name] if isinstance(step.when, ParamRef) else step.when
         when = _both(build, node, inner_when, outer_when)
-        build.graph.steps[id] = replace(
-            step, id=id, wires=wires, widgets=widgets, when=when, device=step.device or device
-        )
+        place = None if "device" in step.type.widgets else step.device or device
+        build.graph.steps[id] = replace(step, id=id, wires=wires, widgets=widgets, when=when, device=place)
 
 
 def _argument(

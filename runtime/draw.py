@@ -15,6 +15,7 @@ from .fit import bare, is_union
 from .ir import Param, Step, Wire
 from .layout import Box, Link, place
 from .widgets import MISSING, type_text
+from .yamltree import UNPRINTABLE
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -127,7 +128,7 @@ def svg(graph: Graph) -> str:
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{width:.0f}" height="{height:.0f}" font-family="{FONT}">',
-        f"<title>{escape(graph.title or 'tokenloom graph')}</title>",
+        f"<title>{_xml(graph.title or 'tokenloom graph')}</title>",
         f'<rect width="{width:.0f}" height="{height:.0f}" rx="14" fill="#ffffff"/>',
         *head,
         f'<g transform="translate({left:.1f} {MARGIN + top:.1f})">',
@@ -268,7 +269,7 @@ def _draw_step(step: Step, box: Box) -> list[str]:
     off = ' opacity="0.45" stroke-dasharray="5 4"' if step.when is False else ""
     tip = f"{step.id}: {step.type.name}. {step.type.summary}"
     out = [
-        f"<g><title>{escape(tip)}</title>",
+        f"<g><title>{_xml(tip)}</title>",
         f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="9" '
         f'fill="{fill}" stroke="{stroke}" stroke-width="1.4"{off}/>',
     ]
@@ -303,12 +304,17 @@ def _draw_row(x: float, y: float, row: _Row) -> list[str]:
     ]
 
 
+def _xml(text: str) -> str:
+    """Text as XML; what XML cannot hold becomes a space."""
+    return escape(UNPRINTABLE.sub(" ", text))
+
+
 def _text(
     x: float, y: float, text: str, size: float, fill: str, *, anchor: str = "start", weight: str = "normal"
 ) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{fill}" text-anchor="{anchor}" '
-        f'font-weight="{weight}" xml:space="preserve">{escape(text)}</text>'
+        f'font-weight="{weight}" xml:space="preserve">{_xml(text)}</text>'
     )
 
 

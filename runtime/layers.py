@@ -31,10 +31,10 @@ def locate(name: str) -> str:
     if os.path.isfile(name):
         return name
     known = builtin_graphs()
-    if name not in known:
+    if (bare := name.removesuffix(".yaml")) not in known:
         hint = did_you_mean(name, known)
         raise GraphError(f"{name}: no such graph file, and no built-in graph is called that{hint}")
-    path, here = str(known[name]), os.path.relpath(known[name])
+    path, here = str(known[bare]), os.path.relpath(known[bare])
     return path if here.startswith("..") else here
 
 

@@ -78,6 +78,11 @@ def test_a_wrong_graph_is_drawn_as_far_as_it_goes() -> None:
     assert "dominant" in mermaid(graph)
 
 
+def test_control_characters_do_not_break_the_picture() -> None:
+    """What XML cannot hold becomes a space."""
+    assert texts(svg(Graph("a\x00b\x1bc"))) == ["a b c"]
+
+
 def test_a_long_chain_is_drawn() -> None:
     """Hundreds of layers need no recursion."""
     with Graph() as g:

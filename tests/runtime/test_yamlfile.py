@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tokenloom import Graph, Range, load
+from tokenloom import Graph, Range, load, node
 from tokenloom.runtime.build import ParamRef
 from tokenloom.runtime.errors import GraphError
 from tokenloom.runtime.graph import At, Param, Wire
@@ -247,6 +247,23 @@ outputs: {end: $end, kept: $two.kept}
     assert load("x.yaml", graph.to_yaml()) == graph
 
 
+def test_the_device_of_a_composite_goes_to_its_steps(files: Files) -> None:
+    """Where a step has a device of its own, that one holds; so does a setting called device."""
+    inner = """\
+tokenloom: 1
+nodes: {a: {node: loom_clip}, b: {node: loom_clip, device: mps}, c: {node: loom_place}}
+"""
+    main = "tokenloom: 1\nnodes: {x: {node: inner.yaml, device: cpu}}\n"
+    steps = load(files(inner=inner, main=main) / "main.yaml").steps
+    assert [step.device for step in steps.values()] == ["cpu", "mps", None]
+
+
+@node
+def loom_place(*, device: str = "auto") -> Clip:
+    """A node with a setting called device."""
+    return Clip(())
+
+
 def test_files_nest(files: Files) -> None:
     """A composite may hold another; the names of their steps are joined."""
     outer = """\
@@ -277,6 +294,7 @@ def test_text_stands_where_the_path_says(files: Files) -> None:
 def test_builtin_graphs_are_found_by_name() -> None:
     """Every graph that comes with tokenloom loads by its bare name, checks, and survives a round trip."""
     assert "base/llava15" in builtin_graphs()
+    assert load("base/llava15.yaml") == load("base/llava15")
     for name in builtin_graphs():
         graph = load(name)
         graph.check()
