@@ -48,7 +48,7 @@ def _foresee(
     for need in _wishes(facts):
         check_need(facts, need, feature)
     cls_token = _keeps_cls(facts, features)
-    per_tile = None if interpolate else facts.grid**2 + cls_token
+    per_tile = None if interpolate or not facts.size else facts.grid**2 + cls_token
     return KnownTokens(per_tile=per_tile, cls_token=cls_token, cls_scores=facts.has_cls, width=facts.hidden)
 
 
