@@ -268,11 +268,7 @@ class Tokens:
             raise ValueError(f"merge: group {group} of {groups} has no token, or only weight 0")
         return first, weight / total[assign]
 
-    @overload
-    def concat(self, *others: Self) -> Self: ...
-    @overload
-    def concat(self, *others: Tokens) -> Tokens: ...
-    def concat(self, *others: Tokens) -> Tokens:
+    def concat(self: T, *others: T) -> T:
         """These rows, then the others', over the same source; side channels that all of them carry."""
         for other in others:
             if other.source != self.source:
@@ -282,7 +278,7 @@ class Tokens:
             if other.width != self.width:
                 raise ValueError(f"concat: widths {self.width} and {other.width} differ; project both first")
         parts = (self, *others)
-        base: type[Tokens] = type(self)
+        base = type(self)
         while not all(isinstance(part, base) for part in parts):  # VisualTokens with Tokens are Tokens
             base = base.__bases__[0]
         shared = [k for k in self.side if all(k in part.side for part in parts)]
