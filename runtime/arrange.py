@@ -6,12 +6,15 @@ used soon after they are made. Steps that are switched off are passed by.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from .binding import Values
 from .build import ParamRef
-from .errors import GraphError, did_you_mean
+from .errors import GraphError, LoomError, did_you_mean
 from .fit import fits
 from .ir import Step, Wire
 from .statics import Statics, statics
@@ -21,6 +24,39 @@ if TYPE_CHECKING:
 
 End = Wire | ParamRef
 Inputs = tuple[tuple[str, bool, tuple[int, ...]], ...]
+
+
+_kept: deque[tuple[tuple[Step, ...], list[Wire], list[bool], Arrangement]] = deque(maxlen=4)
+
+
+def arrange(graph: Graph, values: Values, wanted: list[Wire]) -> Arrangement:
+    """The arrangement of these results; that of an earlier plan, if the steps are the same objects still."""
+    steps = tuple(graph.steps.values())
+    refs = dict.fromkeys(step.when.name for step in steps if type(step.when) is ParamRef)
+    switches = [bool(values.known.get(name)) for name in refs]
+    complete = all(name in values.known for name in refs)
+    for old, results, switched, made in _kept if complete else ():
+        same = len(old) == len(steps) and results == wanted and switched == switches
+        if same and all(map(is_, old, steps)) and all(name in values.known for name in made.asked):
+            return made
+    made = Arrangement(graph, values, wanted)
+    if complete:
+        _kept.append((steps, wanted, switches, made))
+    return made
+
+
+def _checked(step: Step) -> Mapping[str, Any]:
+    try:
+        return step.type.check_widgets(step.widgets, step.id)
+    except LoomError as error:
+        raise placed(error, step) from None
+
+
+def placed(error: Exception, step: Step) -> Exception:
+    """The error with a note that says which step of which file it is about."""
+    at = f", {step.at}" if step.at else ""
+    error.add_note(f"in node {step.id} ({step.type.name}){at}, while planning")
+    return error
 
 
 class Arrangement:
@@ -53,6 +89,20 @@ class Arrangement:
         self.makers: list[int] = [self.number[node] if node else -1 for node, _ in self._slot_of]
         self.fields: list[str] = [output for _, output in self._slot_of]
         self.targets: list[int] = [self.number[target] for target in targets]
+        self.asked = [field for field, maker in zip(self.fields, self.makers, strict=True) if maker < 0]
+        del self._values, self._open  # arrangements are kept; what a run was given is not
+
+    @cached_property
+    def fixed(self) -> list[Mapping[str, Any] | None]:
+        """The checked settings of every step that no parameter sets; None for the others."""
+        return [
+            facts.defaults
+            if not step.widgets and facts.defaults is not None
+            else None
+            if any(type(value) is ParamRef for value in step.widgets.values())
+            else _checked(step)
+            for step, facts in zip(self.order, self.statics, strict=True)
+        ]
 
     def sources(self, number: int) -> list[int]:
         """The steps that a step waits for, each once."""

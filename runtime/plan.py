@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
-from .arrange import Arrangement, Inputs
+from .arrange import Arrangement, Inputs, arrange
 from .binding import Values, results
 from .cache import Cache
 from .device import resolve_device, resolve_dtype
@@ -241,7 +241,7 @@ def plan(
     dtype = resolve_dtype(dtype, device)
     values = Values(graph, params or {})
     wanted = results(graph, outputs, until)
-    made = Arrangement(graph, values, wanted.values())
+    made = arrange(graph, values, list(wanted.values()))
     planner = Planner(made, values, device, dtype, cache)
     given = {slot: values.known[made.fields[slot]] for slot, maker in enumerate(made.makers) if maker < 0}
     return Plan(

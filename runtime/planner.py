@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .arrange import Arrangement
+from .arrange import Arrangement, placed
 from .binding import Values
 from .build import ParamRef
 from .cache import Cache
@@ -49,15 +49,11 @@ class Planner:
     def _widgets(self) -> list[Mapping[str, Any]]:
         """Every step's settings: parameters put in, checked, defaults filled in."""
         out: list[Mapping[str, Any]] = []
-        for step, facts in zip(self.made.order, self.made.statics, strict=True):
-            given = step.widgets
-            if not given and facts.defaults is not None:
-                out.append(facts.defaults)
+        for step, fixed in zip(self.made.order, self.made.fixed, strict=True):
+            if fixed is not None:
+                out.append(fixed)
                 continue
-            for value in given.values():
-                if type(value) is ParamRef:
-                    given = self._filled(step)
-                    break
+            given = self._filled(step)
             try:
                 out.append(given if MISSING in given.values() else step.type.check_widgets(given, step.id))
             except LoomError as error:
@@ -184,10 +180,3 @@ class Planner:
                 before.add(number)
                 stack += made.sources(number)
         return after, before
-
-
-def placed(error: Exception, step: Step) -> Exception:
-    """The error with a note that says which step of which file it is about."""
-    at = f", {step.at}" if step.at else ""
-    error.add_note(f"in node {step.id} ({step.type.name}){at}, while planning")
-    return error

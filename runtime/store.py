@@ -12,7 +12,7 @@ from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -233,10 +233,14 @@ def bytes_of(value: Any) -> int:
 def _register_own() -> None:
     modules = [m for m in vars(values).values() if isinstance(m, ModuleType)]
     for module in (*modules, handle):
-        classes: list[Any] = [c for c in vars(module).values() if isinstance(c, type)]
-        for cls in classes:
-            if cls.__module__ == module.__name__ and (dataclasses.is_dataclass(cls) or issubclass(cls, Enum)):
-                storable(cls)
+        for cls in vars(module).values():
+            if isinstance(cls, type) and cls.__module__ == module.__name__:
+                _register_class(cls)
+
+
+def _register_class(cls: type[Any]) -> None:
+    if dataclasses.is_dataclass(cls) or issubclass(cls, Enum):
+        storable(cast("type[Any]", cls))
 
 
 _register_own()

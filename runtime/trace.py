@@ -56,7 +56,7 @@ class ChromeTrace:
         elif isinstance(event, NodeDone):
             started = self._open.pop(event.node, None)
             begin = event.time - event.seconds if started is None else started.time
-            args = {"bytes": event.bytes, "peak": event.peak, "tokens in": event.tokens_in}
+            args: dict[str, Any] = {"bytes": event.bytes, "peak": event.peak, "tokens in": event.tokens_in}
             args |= {f"tokens {name or 'out'}": count for name, count in event.tokens_out.items()}
             self._add(event.node, "X", begin, started, args, dur=event.seconds * 1e6)
         elif isinstance(event, NodeFailed):

@@ -137,7 +137,7 @@ def eng_checkpoint(*, folder: str) -> str:
 
 
 def test_replaced_checkpoint_misses(tmp_path: Path) -> None:
-    """A foreseen handle puts the fingerprint of its files into the key, though the setting is a plain name."""
+    """A foreseen handle puts its fingerprint into the key, though the setting is a plain name."""
     (tmp_path / "model").write_text("w1")
     cache = Cache(None)
     with Graph() as g:
