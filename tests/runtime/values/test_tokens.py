@@ -89,7 +89,8 @@ def test_provenance_is_exact_under_any_chain(data: st.DataObject) -> None:
                 tokens, patch = tokens.with_features(tokens.features @ matrix), patch @ matrix
             case _:
                 home = torch.tensor([len(source.tiles) - 1])
-                tokens = tokens.concat(Tokens.special(source, torch.zeros(1, 4), Kind.NEWLINE, home))
+                line = Tokens.special(source, torch.zeros(1, 4), Kind.NEWLINE, home)
+                tokens = tokens.with_features(tokens.features, into=Tokens).concat(line)
         check_provenance(tokens, patch)
 
 
