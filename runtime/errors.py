@@ -43,8 +43,9 @@ class Cancelled(Exception):  # noqa: N818  (not an error)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` when something known is near `name`, else `; known: a, b, c`."""
+    """`; did you mean 'x'?` when something known is near `name`, else `; known: a, b, c` (at most 12)."""
     names = sorted(set(known))
     if near := difflib.get_close_matches(name, names, 1):
         return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"; known: {', '.join(names[:12])}{more}" if names else ""
