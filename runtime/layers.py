@@ -44,6 +44,7 @@ class Reader:
 
     problems: list[FileProblem] = field(default_factory=list[FileProblem])
     sources: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    baseless: bool = False  # a file that is extended could not be found: what it would have said is unknown
 
     def say(self, at: At, message: str) -> None:
         """Note a mistake; Broken when there are so many that no one reads on."""
@@ -66,14 +67,21 @@ class Reader:
         base: dict[str, Marked] = {}
         if "extends" in top:
             target = self._target(top["extends"], (*chain, path))
+            self.baseless |= target is None
             base = self.document(target, chain=(*chain, path)) if target else {}
         return merged(self, base, top) if base else top
 
     def file_of(self, value: Marked) -> str:
-        """The file that a value such as `./branch.yaml` names, seen from the file it stands in."""
+        """The file that a value such as `./branch.yaml` names, seen from the file it stands in.
+
+        A built-in graph's name is one too, with or without its ending, when no such file is there.
+        """
         name = str(value.value)
-        if name.endswith((".yaml", ".yml")):
-            return os.path.normpath(os.path.join(os.path.dirname(value.at.path), name))
+        beside = os.path.normpath(os.path.join(os.path.dirname(value.at.path), name))
+        if name.endswith((".yaml", ".yml")) and (
+            os.path.isfile(beside) or name.removesuffix(".yaml") not in builtin_graphs()
+        ):
+            return beside
         return locate(name)
 
     def _target(self, value: Marked, chain: tuple[str, ...]) -> str | None:
@@ -87,7 +95,7 @@ class Reader:
             self.say(value.at, str(error))
             return None
         if not os.path.isfile(path):
-            self.say(value.at, f"{path}: no such file{near_file(path)}")
+            self.say(value.at, f"{path}: no such file{near_file(path) or near_builtin(value.value)}")
         elif any(os.path.realpath(path) == os.path.realpath(one) for one in chain):
             self.say(value.at, f"these files extend each other: {' -> '.join([*chain, path])}")
         elif len(chain) >= DEEPEST_CHAIN:
@@ -148,6 +156,12 @@ def near_file(path: str) -> str:
     folder, name = os.path.split(path)
     found = [p.name for p in Path(folder or ".").glob("*.y*ml")] if os.path.isdir(folder or ".") else []
     hint = did_you_mean(name, found)
+    return hint if "did you mean" in hint else ""
+
+
+def near_builtin(name: str) -> str:
+    """`; did you mean 'base/llava15.yaml'?` from the graphs that come with tokenloom."""
+    hint = did_you_mean(name, [f"{known}.yaml" for known in builtin_graphs()])
     return hint if "did you mean" in hint else ""
 
 

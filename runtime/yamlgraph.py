@@ -132,7 +132,10 @@ class Building:
         if value is None:
             hint = did_you_mean(name, [other for other in section if other != name])
             hint = hint if "did you mean" in hint else ""
-            self.reader.say(entry.key, f"{name}: its type is missing, such as node: select_dominant{hint}")
+            if not self.reader.baseless:
+                self.reader.say(
+                    entry.key, f"{name}: its type is missing, such as node: select_dominant{hint}"
+                )
             return None
         if not isinstance(value.value, str):
             self.reader.say(value.at, f"{name}.node: wants the name of a node, got {kind_text(value)}")

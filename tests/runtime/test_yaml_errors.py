@@ -415,3 +415,11 @@ def test_a_hundred_mistakes_are_enough() -> None:
     """A file that is wrong everywhere ends soon, with the first hundred."""
     lines = "".join(f"  n{i}: {{node: loom_join, kept: $m{i}}}\n" for i in range(300))
     assert len(messages(f"{HEAD}nodes:\n{lines}")) == 100
+
+
+def test_a_missing_base_is_said_once(tmp_path: Path) -> None:
+    """What the base would have said is unknown, so nodes that only change it are not blamed."""
+    text = "tokenloom: 1\nextends: base/llava16.yaml\nnodes:\n  patches: {layer: -2}\n"
+    assert messages(text, tmp_path) == [
+        "2:10: base/llava16.yaml: no such file; did you mean 'base/llava15.yaml'?"
+    ]

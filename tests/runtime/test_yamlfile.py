@@ -115,6 +115,12 @@ def test_extends_merges_by_name_and_key(files: Files) -> None:
     assert graph.order() == ["film", "patches", "dominant", "merged", "visual", "answer"]
 
 
+def test_a_copied_built_in_graph_still_finds_its_base(files: Files) -> None:
+    """`base/llava15.yaml` names the built-in graph when no such file lies beside the one that extends it."""
+    child = "tokenloom: 1\nextends: base/llava15.yaml\nparams: {question: {default: Why?}}\n"
+    assert load(files(child=child) / "child.yaml").params["question"].default == "Why?"
+
+
 def test_null_removes_what_is_inherited(files: Files) -> None:
     """`null` takes away a node, a parameter, an output, or one key of a node."""
     child = """\
