@@ -28,6 +28,7 @@ def _foresee(
     targets: int,
     total: int | None,
     merge: str,
+    order: str,
     preset: Preset | None,
 ) -> KnownTokens | None:
     known = kept or rest
@@ -49,6 +50,7 @@ def merge_contextual(
     targets: Annotated[int, Range(0)] = 10,
     total: Annotated[int, Range(0)] | None = None,
     merge: Literal["add_mean", "mean"] = "add_mean",
+    order: Literal["after", "in_place"] = "after",
     preset: Preset | None = None,
 ) -> Tokens:
     """Each tile's kept tokens, then its contextual ones: evenly spaced targets that took in their nearest.
@@ -62,23 +64,36 @@ def merge_contextual(
     total: contextual tokens, all tiles together, instead of `targets`: split evenly, the first tiles get the
         remainder, one each.
     merge: `add_mean`: target plus the mean of the others, as released; `mean`: the mean of all.
+    order: of each tile: `after`: kept, then contextual; `in_place`: by place in the picture, a contextual
+        token where its target was (LightCompress on Qwen2.5-VL); side channel `place` then holds that patch.
     preset: a published setting by its token count, instead of `targets`, as in select_dominant.
     """
     tiles = len(rest.source.tiles)
     target_K = per_tile(targets if preset is None else PRESETS[preset].targets, total, tiles, rest.device)
     index_KM, valid_KM = rest.by_tile()
     _check_budget(kept, valid_KM.sum(1), target_K)
-    contextual = _merged(rest, index_KM, valid_KM, target_K, merge)
-    if kept is None:
-        return contextual
-    both = kept.concat(contextual)
+    contextual, place = _merged(rest, index_KM, valid_KM, target_K, merge)
+    if order == "in_place":
+        contextual = contextual.with_side(place=place)
+        kept = None if kept is None else kept.with_side(place=_place(kept))
+    both = contextual if kept is None else kept.concat(contextual)
+    if order == "in_place":
+        both = both.select(both.side["place"].argsort(stable=True))
     return both.select(both.home.argsort(stable=True))
+
+
+def _place(tokens: Tokens) -> Tensor:
+    """[N] long: the first patch of every token, -1 for one without patches."""
+    place = torch.full_like(tokens.home, -1)
+    some = tokens.count > 0
+    place[some] = tokens.member[tokens.start[:-1][some]]
+    return place
 
 
 def _merged(
     rest: Tokens, index_KM: Tensor, valid_KM: Tensor, target_K: Tensor, merge: Literal["add_mean", "mean"]
-) -> Tokens:
-    """The contextual tokens alone, tile by tile in the order of their targets."""
+) -> tuple[Tokens, Tensor]:
+    """The contextual tokens alone, tile by tile in the order of their targets; and each target's place."""
     key_RD = channel("merge_contextual", rest, Need("keys"))
     goal_KM, is_target_KM = _assignment(key_RD, index_KM, valid_KM, target_K)
     group_KM = goal_KM + (target_K.cumsum(0) - target_K)[:, None]
@@ -90,13 +105,15 @@ def _merged(
     rest, group_R, is_target_R = rest.select(taken_R), group_R[taken_R], is_target_R[taken_R]
 
     groups = int(target_K.sum())
+    place_G = group_R.new_empty(groups)
+    place_G[group_R[is_target_R]] = _place(rest)[is_target_R]
     if merge == "mean":
-        return rest.merge(group_R, groups=groups, kind=Kind.CONTEXTUAL)
+        return rest.merge(group_R, groups=groups, kind=Kind.CONTEXTUAL), place_G
     others_G = torch.bincount(group_R, minlength=groups) - 1
     weight_R = torch.where(is_target_R, 1.0, 1.0 / others_G.clamp_min(1)[group_R])
     half = rest.merge(group_R, weight_R, groups=groups, kind=Kind.CONTEXTUAL)
     # the released code adds the mean to the target instead of averaging both: twice their average
-    return half.with_features(half.features * (1 + (others_G > 0))[:, None].to(half.features.dtype))
+    return half.with_features(half.features * (1 + (others_G > 0))[:, None].to(half.features.dtype)), place_G
 
 
 def _assignment(

@@ -286,11 +286,8 @@ def qwen_compression(case: Case) -> None:
         n = len(merged)
         keep, targets = int(run["dominant_ratio"] * n), max(int(run["contextual_ratio"] * n), 1)
         picked = select_dominant(merged, keep=keep, score="received")
-        out = merge_contextual(picked.kept, picked.rest, targets=targets)
-        step = max(1, len(picked.rest) // targets)
-        place = torch.cat([picked.kept.member, picked.rest.member[torch.arange(targets) * step]])
-        order = place.argsort()  # there, contextual tokens stay where their targets were
-        got = out.features[order]
-        case.check(got, want[f"{run['key']}.inputs_embeds"][0, first : first + len(out)], run["key"])
-        position = want["full.position_ids"][:, 0, first + place[order]]
+        out = merge_contextual(picked.kept, picked.rest, targets=targets, order="in_place")
+        rows = want[f"{run['key']}.inputs_embeds"][0, first : first + len(out)]
+        case.check(out.features, rows, run["key"])
+        position = want["full.position_ids"][:, 0, first + out.side["place"]]
         case.check(position, want[f"{run['key']}.position_ids"][:, 0, first : first + len(out)])

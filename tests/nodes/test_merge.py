@@ -129,6 +129,24 @@ def test_no_patch_is_lost(tiles: int, keep: int, targets: int, merge: Any) -> No
     assert contextual[:, keep:].all()
 
 
+def test_in_place_contextual_tokens_stay_where_their_targets_were() -> None:
+    """Per tile, everything in source order, [CLS] first; `place` says where each token is."""
+    patches = made_patches(square_source(2))
+    picked = select_dominant(patches, keep=5)
+    out = merge_contextual(picked.kept, picked.rest, targets=2, order="in_place")
+    after = merge_contextual(picked.kept, picked.rest, targets=2)
+    step = 5 // 2
+    want: list[int] = []
+    for tile in range(2):
+        left = picked.rest.member[picked.rest.home == tile].tolist()
+        stay = [m for m in picked.kept.member.tolist() if m // 9 == tile]
+        want += [-1, *sorted([*stay, left[0], left[step]])]
+    assert out.side["place"].tolist() == want
+    assert out.features.sort(0).values.equal(after.features.sort(0).values)
+    single = out.count == 1
+    assert out.side["place"][single & (out.kind != int(Kind.CONTEXTUAL))].equal(picked.kept.member)
+
+
 def test_zero_targets_are_pure_selection() -> None:
     """The kept tokens go through, the rest is dropped."""
     picked = select_dominant(made_patches(square_source(2)), keep=4)
@@ -170,7 +188,7 @@ def test_more_targets_than_are_left() -> None:
         merge_contextual(picked.kept, picked.rest, targets=4)
     assert str(error.value) == message
     assert merge_contextual.foresee is not None
-    widgets = {"targets": 4, "total": None, "merge": "add_mean", "preset": None}
+    widgets = {"targets": 4, "total": None, "merge": "add_mean", "order": "after", "preset": None}
     with pytest.raises(BudgetError) as error:
         merge_contextual.foresee(KnownTokens(per_tile=7), KnownTokens(per_tile=3), **widgets)
     assert str(error.value) == message
