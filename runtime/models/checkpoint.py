@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isqrt
 from pathlib import Path
 
 from ..errors import CheckpointError
-from .configs import Files, Json, language_config, read_json, tower_config
+from .configs import Files, Json, language_config, qwen_tower_config, read_json, tower_config
 from .facts import (
     chat_facts,
     feature_choice,
     image_facts,
     language_facts,
     plain_image_facts,
+    qwen_image_facts,
+    qwen_tower_facts,
     tower_facts,
 )
 from .handle import ImageFacts, ModelFacts, ProjectorFacts
@@ -56,15 +59,17 @@ class Checkpoint:
 
 
 def open_checkpoint(folder: Path, shown: str) -> Checkpoint:
-    """Everything about a LLaVA checkpoint that its JSON files and headers say.
+    """Everything about a LLaVA or Qwen2.5-VL checkpoint that its JSON files and headers say.
 
     shown: what the user called it. Errors: CheckpointError for unknown layouts and families, and one that
     lists every missing, unknown or misshapen tensor.
     """
     files = Files.read(folder, shown)
     _refuse_adapters(folder, shown)
-    files.layout  # noqa: B018  (refuses what is no LLaVA before looking for weights)
+    files.layout  # noqa: B018  (refuses what is neither before looking for weights)
     parts, problems = _split(stored_in(folder, shown))
+    if files.layout == "qwen":
+        return _qwen(files, parts, problems, shown)
     apart, tower = _tower(files, parts["tower"], problems)
     family, config = language_config(files)
     language = _language(family, config, parts["language"], problems)
@@ -114,6 +119,8 @@ def open_projector(folder: Path, stored: Mapping[str, Stored], shown: str, kind:
         routed = route(name)
         if routed and routed[0] in ("projector", "newline"):
             found[routed[1]] = tensor
+    if "ln_q.weight" in found:
+        return _merger(folder, found, shown)
     weights = sorted(
         (n for n in found if n.endswith("weight")), key=lambda n: int(n.split(".")[0]) if "." in n else 0
     )
@@ -135,6 +142,53 @@ def open_projector(folder: Path, stored: Mapping[str, Stored], shown: str, kind:
     refuse(shown, problems)
     return Checkpoint(
         folder, None, ModelFacts(name=shown, projector=facts), projector=Section(kind, {}, found)
+    )
+
+
+def _qwen(
+    files: Files, parts: Mapping[Part, dict[str, Stored]], problems: list[str], shown: str
+) -> Checkpoint:
+    """A Qwen2.5-VL checkpoint, whose projector is the patch merger."""
+    config = qwen_tower_config(files)
+    problems += compare("vision tower", tower_shapes("qwen2_5_vl", config), parts["tower"])
+    family, text = language_config(files)
+    language = _language(family, text, parts["language"], problems)
+    tower = qwen_tower_facts(config)
+    projector = ProjectorFacts(
+        kind=f"merger{tower.merge}x{tower.merge}", inputs=tower.hidden, outputs=text["hidden_size"]
+    )
+    wanted = projector_shapes(projector.kind, projector.inputs, projector.outputs)
+    problems += compare("projector", wanted, parts["projector"] | parts["newline"])
+    refuse(shown, problems)
+    facts = ModelFacts(
+        name=shown,
+        tower=tower,
+        projector=projector,
+        language=language_facts(family, text, files),
+        chat=chat_facts(family, files, shown),
+        image=qwen_image_facts(files, tower),
+    )
+    return Checkpoint(
+        files.folder,
+        None,
+        facts,
+        Section(family, config, parts["tower"]),
+        Section(projector.kind, {}, parts["projector"]),
+        language,
+    )
+
+
+def _merger(folder: Path, found: Mapping[str, Stored], shown: str) -> Checkpoint:
+    """A Qwen2.5-VL merger alone; its sizes are read off its tensors."""
+    width, group, out = (
+        found[name].shape[0] if name in found else 0
+        for name in ("ln_q.weight", "mlp.0.weight", "mlp.2.weight")
+    )
+    merge = isqrt(group // width) if width else 0
+    facts = ProjectorFacts(kind=f"merger{merge}x{merge}", inputs=width, outputs=out)
+    refuse(shown, compare("projector", projector_shapes(facts.kind, width, out), found))
+    return Checkpoint(
+        folder, None, ModelFacts(name=shown, projector=facts), projector=Section(facts.kind, {}, found)
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ..errors import CheckpointError
 
 Json = dict[str, Any]
-Layout = Literal["original", "hf"]
+Layout = Literal["original", "hf", "qwen"]
 
 DEFAULTS: dict[str, Json] = {
     "clip": {
@@ -47,6 +47,18 @@ DEFAULTS: dict[str, Json] = {
         "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "sliding_window": 4096,
         "use_sliding_window": False, "max_window_layers": 28, "tie_word_embeddings": False,
     },
+    "qwen2_5_vl": {
+        "vocab_size": 152064, "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80,
+        "num_attention_heads": 64, "num_key_value_heads": 8, "hidden_act": "silu",
+        "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 1000000.0,
+        "sliding_window": 4096, "use_sliding_window": False, "max_window_layers": 80,
+        "tie_word_embeddings": False, "bos_token_id": 151643, "eos_token_id": 151645,
+    },
+    "qwen2_5_vl tower": {
+        "depth": 32, "hidden_size": 3584, "hidden_act": "silu", "intermediate_size": 3420, "num_heads": 16,
+        "in_channels": 3, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2,
+        "window_size": 112, "out_hidden_size": 3584, "fullatt_block_indexes": [7, 15, 23, 31],
+    },
 }  # fmt: skip
 
 # Fields that the native classes read beyond those with defaults above.
@@ -64,6 +76,7 @@ LANGUAGE_FAMILIES = {  # model_type, or a word of `architectures` for original c
     "llama": "llama", "llava_llama": "llama", "llavallamaforcausallm": "llama",
     "mistral": "mistral", "llava_mistral": "mistral", "llavamistralforcausallm": "mistral",
     "qwen2": "qwen2", "llava_qwen": "qwen2", "llavaqwenforcausallm": "qwen2",
+    "qwen2_5_vl": "qwen2_5_vl",
 }  # fmt: skip
 TOWER_FAMILIES = {
     "clip": "clip", "clip_vision_model": "clip", "siglip": "siglip", "siglip_vision_model": "siglip",
@@ -91,7 +104,10 @@ class Files:
 
     @property
     def layout(self) -> Layout:
-        """`original` (liuhaotian) or `hf` (llava-hf); both call themselves `llava`."""
+        """`original` (liuhaotian) or `hf` (llava-hf); both call themselves `llava`. `qwen`: Qwen2.5-VL."""
+        nested = self.config.get("vision_config")
+        if self.config.get("model_type") == "qwen2_5_vl" and isinstance(nested, dict):
+            return "qwen"
         if "mm_vision_tower" in self.config or "mm_projector_type" in self.config:
             return "original"
         if "text_config" in self.config and self.config.get("model_type") in ("llava", "llava_next"):
@@ -121,6 +137,8 @@ def language_config(files: Files) -> tuple[str, Json]:
     where = str(files.folder / "config.json")
     if files.layout == "original":
         raw, kinds = files.config, [files.config.get("model_type"), *files.config.get("architectures", [])]
+    elif files.layout == "qwen":
+        raw, kinds = files.config.get("text_config") or files.config, ["qwen2_5_vl"]
     else:
         raw = files.config["text_config"]
         kinds = [raw.get("model_type", "llama")]
@@ -154,6 +172,25 @@ def tower_config(raw: Json, where: str) -> tuple[str, Json]:
     config = _complete(TOWER_FAMILIES[kind], "tower", raw, where)
     _check_sizes(config, where, ("image_size", "patch_size", "num_channels"))
     return TOWER_FAMILIES[kind], config
+
+
+def qwen_tower_config(files: Files) -> Json:
+    """Complete configuration of a Qwen2.5-VL tower; hub files call `in_channels` `in_chans`."""
+    raw, where = files.config["vision_config"], f"{files.folder / 'config.json'}, vision_config"
+    usual = DEFAULTS["qwen2_5_vl tower"]
+    config = usual | {key: raw[key] for key in usual if raw.get(key) is not None}
+    config["in_channels"] = raw.get("in_channels") or raw.get("in_chans") or usual["in_channels"]
+    _check_sizes(config, where, tuple(key for key, value in usual.items() if type(value) is int))
+    full = config["fullatt_block_indexes"]
+    if not isinstance(full, list) or any(type(n) is not int for n in full):
+        raise CheckpointError(f"{where}: fullatt_block_indexes is {full!r}, wanted a list of block numbers")
+    group = config["patch_size"] * config["spatial_merge_size"]
+    if config["window_size"] < group or config["hidden_size"] % (4 * config["num_heads"]):
+        raise CheckpointError(
+            f"{where}: windows of {config['window_size']} pixels and {config['num_heads']} heads of a width "
+            f"of {config['hidden_size']}; wanted windows of at least {group}, and heads of a multiple of 4"
+        )
+    return config
 
 
 def _complete(family: str, part: str, raw: Json, where: str) -> Json:

@@ -6,7 +6,7 @@ import ast
 from typing import Any, cast
 
 from ..errors import CheckpointError
-from .configs import Files, Json
+from .configs import Files, Json, qwen_tower_config
 from .handle import ChatFacts, ImageFacts, LanguageFacts, TowerFacts
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -100,6 +100,43 @@ def image_facts(files: Files, tower: TowerFacts, preprocessor: Json) -> ImageFac
     )
 
 
+def qwen_tower_facts(config: Json) -> TowerFacts:
+    """A Qwen2.5-VL tower: any picture size; the projector takes the output of the last block."""
+    return TowerFacts(
+        family="qwen2_5_vl",
+        hidden=config["hidden_size"],
+        depth=config["depth"],
+        heads=config["num_heads"],
+        patch=config["patch_size"],
+        size=0,
+        has_cls=False,
+        select_layer=-1,
+        merge=config["spatial_merge_size"],
+        temporal=config["temporal_patch_size"],
+    )
+
+
+def qwen_image_facts(files: Files, tower: TowerFacts) -> ImageFacts:
+    """Pictures in their own size, within the bounds of preprocessor_config.json or the usual ones."""
+    given, where = files.preprocessor, str(files.folder / "preprocessor_config.json")
+    size = given.get("size") or {}
+    if not isinstance(size, dict):
+        raise CheckpointError(f"{where}: size is {size!r}, wanted shortest_edge and longest_edge")
+    least = _first(given.get("min_pixels"), size.get("shortest_edge"), 56 * 56)
+    most = _first(given.get("max_pixels"), size.get("longest_edge"), 28 * 28 * 1280)
+    if type(least) is not int or type(most) is not int or not 0 < least <= most:
+        raise CheckpointError(f"{where}: pictures of {least!r} to {most!r} pixels, wanted 1 or more, rising")
+    return ImageFacts(
+        size=0,
+        mean=_three(given.get("image_mean"), CLIP_MEAN, where),
+        std=_three(given.get("image_std"), CLIP_STD, where),
+        aspect="qwen",
+        multiple=tower.patch * tower.merge,
+        min_pixels=least,
+        max_pixels=most,
+    )
+
+
 def plain_image_facts(tower: TowerFacts, preprocessor: Json, where: str) -> dict[str, Any]:
     """size, mean and std, from preprocessor_config.json, else those of the tower's family."""
     size = tile_size(preprocessor)
@@ -144,7 +181,23 @@ def language_facts(family: str, config: Json, files: Files) -> LanguageFacts:
         bos=_first(given.get("bos_token_id"), config.get("bos_token_id"), top.get("bos_token_id")),
         eos=tuple(eos) if isinstance(eos, list | tuple) else (eos,),
         pad=_first(given.get("pad_token_id"), config.get("pad_token_id"), top.get("pad_token_id")),
+        rope_grid=_rope_grid(files, config),
     )
+
+
+def _rope_grid(files: Files, config: Json) -> int:
+    """Patches along a side that share one M-RoPE position; checks that the frequencies are split in three."""
+    if files.layout != "qwen":
+        return 0
+    rope = _first(config.get("rope_parameters"), config.get("rope_scaling")) or {}
+    section, half = rope.get("mrope_section"), config["head_dim"] // 2
+    if not isinstance(section, list) or len(section) != 3 or sum(section) != half:
+        raise CheckpointError(
+            f"{files.folder / 'config.json'}: rope settings have mrope_section {section!r}, wanted three "
+            f"numbers that sum to {half}"
+        )
+    grid: int = qwen_tower_config(files)["spatial_merge_size"]
+    return grid
 
 
 def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
@@ -155,7 +208,7 @@ def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
             files.extra.get("template")
             or _template(family, f"{shown} {files.config.get('_name_or_path', '')}")
         ),
-        image_token=image if files.layout == "hf" and isinstance(image, int) and image >= 0 else None,
+        image_token=image if files.layout != "original" and isinstance(image, int) and image >= 0 else None,
         random_weights=bool(files.extra.get("random_weights", False)),
     )
 
@@ -163,6 +216,8 @@ def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
 def _template(family: str, name: str) -> str:
     if family == "mistral":
         return "mistral_instruct"
+    if family == "qwen2_5_vl":
+        return "qwen2_5_vl"
     if family == "qwen2":
         return "chatml_direct"
     for word, template in TEMPLATE_WORDS:

@@ -6,6 +6,7 @@ hold one copy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar, cast
@@ -17,22 +18,34 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """How pictures become tiles. `pinpoints`: (width, height); `mean`, `std`: per channel of 0..1 values."""
+    """How pictures become tiles. `pinpoints`: (width, height); `mean`, `std`: per channel of 0..1 values.
+
+    With aspect `qwen` a picture is one tile of its own size (`size` is 0), but for rounding its sides to
+    multiples of `multiple` and scaling it to between `min_pixels` and `max_pixels`.
+    """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    aspect: Literal["pad", "square", "anyres"] = "pad"
+    aspect: Literal["pad", "square", "anyres", "qwen"] = "pad"
     pinpoints: tuple[tuple[int, int], ...] = ()
     merge_type: Literal["flat", "spatial", "spatial_unpad"] = "flat"
     unpad_rounding: Literal["int", "hf"] = "int"
+    multiple: int = 1
+    min_pixels: int = 0
+    max_pixels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TowerFacts:
-    """A vision tower's shape. `select_layer` and `select_feature` are the checkpoint's own choice."""
+    """A vision tower's shape. `select_layer` and `select_feature` are the checkpoint's own choice.
 
-    family: Literal["clip", "siglip"]
+    size: side of its tiles in pixels, 0: any multiples of `patch * merge`. merge: patches along the side of a
+    group that the projector makes one token. temporal: pictures that one patch is made of, repeated or a pair
+    of frames.
+    """
+
+    family: Literal["clip", "siglip", "qwen2_5_vl"]
     hidden: int
     depth: int
     heads: int
@@ -41,10 +54,12 @@ class TowerFacts:
     has_cls: bool
     select_layer: int = -2
     select_feature: Literal["patch", "cls_patch"] = "patch"
+    merge: int = 1
+    temporal: int = 1
 
     @property
     def grid(self) -> int:
-        """Patches along one side of a tile."""
+        """Patches along one side of a tile; 0: it depends on the tile."""
         return self.size // self.patch
 
 
@@ -57,10 +72,20 @@ class ProjectorFacts:
     outputs: int
     newline: bool = False
 
+    @property
+    def merge(self) -> int | None:
+        """Patches along the side of a group that a `merger2x2` makes one token; None for other kinds."""
+        found = re.fullmatch(r"merger(\d+)x\1", self.kind)
+        return int(found[1]) if found else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageFacts:
-    """A language model's shape and limits."""
+    """A language model's shape and limits.
+
+    rope_grid: rotary positions have three axes, time, row and column (M-RoPE), and this many patches along a
+    side share one place; 0: plain positions.
+    """
 
     family: str
     hidden: int
@@ -72,6 +97,7 @@ class LanguageFacts:
     bos: int | None = None
     eos: tuple[int, ...] = ()
     pad: int | None = None
+    rope_grid: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,6 +100,7 @@ def _tokenizer(found: Checkpoint) -> Any:
 
 def _tower(handle: Model[Any], found: Checkpoint) -> Any:
     from .tower import VisionTower
+    from .tower_qwen import QwenTower
 
     section, facts, dtype = _section(found.tower), _known(handle.facts.tower), DTYPES[handle.dtype]
     module = fill(
@@ -109,7 +110,7 @@ def _tower(handle: Model[Any], found: Checkpoint) -> Any:
         device=handle.device,
         prefix="vision_model.",
     )
-    return VisionTower(module, facts)
+    return (QwenTower if section.family == "qwen2_5_vl" else VisionTower)(module, facts)
 
 
 def _projector(handle: Model[Any], found: Checkpoint) -> Any:

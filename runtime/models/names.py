@@ -12,6 +12,11 @@ Part = Literal["tower", "projector", "newline", "language", "ignored"]
 
 # First match wins. (prefix in the file, part, what the prefix becomes)
 ROUTES: tuple[tuple[str, Part, str], ...] = (
+    # Qwen2.5-VL; with `model.` since transformers 4.52, without as hub files have it
+    ("model.visual.merger.", "projector", ""),
+    ("model.visual.", "tower", ""),
+    ("visual.merger.", "projector", ""),
+    ("visual.", "tower", ""),
     # original LLaVA: tower inside the checkpoint (1.6 fine-tunes it), projector, newline
     ("model.vision_tower.vision_tower.vision_model.", "tower", ""),
     ("model.vision_tower.vision_tower.", "tower", ""),
@@ -129,6 +134,30 @@ embeddings.position_embedding.weight           T D
     "llama": _DECODER,
     "mistral": _DECODER,
     "qwen2": _DECODER + _QKV_BIAS,
+    "qwen2_5_vl": _DECODER + _QKV_BIAS,
+    # its tower: A width of queries, keys and values together, t pictures of a patch, G width of a group
+    "qwen2_5_vl tower": """
+patch_embed.proj.weight                        D C t p p
+blocks.{}.norm1.weight                         D
+blocks.{}.norm2.weight                         D
+blocks.{}.attn.qkv.weight                      A D
+blocks.{}.attn.qkv.bias                        A
+blocks.{}.attn.proj.weight                     D D
+blocks.{}.attn.proj.bias                       D
+blocks.{}.mlp.gate_proj.weight                 F D
+blocks.{}.mlp.gate_proj.bias                   F
+blocks.{}.mlp.up_proj.weight                   F D
+blocks.{}.mlp.up_proj.bias                     F
+blocks.{}.mlp.down_proj.weight                 D F
+blocks.{}.mlp.down_proj.bias                   D
+""",
+    "qwen2_5_vl merger": """
+ln_q.weight                                    D
+mlp.0.weight                                   G G
+mlp.0.bias                                     G
+mlp.2.weight                                   O G
+mlp.2.bias                                     O
+""",
     # options of the configuration
     "attention_bias": _QKV_BIAS + "model.layers.{}.self_attn.o_proj.bias                    D\n",
     "mlp_bias": """

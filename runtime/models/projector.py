@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from .handle import ProjectorFacts
 
-KINDS = "identity, linear, mlp2x_gelu, mlp3x_gelu, ..."
+KINDS = "identity, linear, mlp2x_gelu, mlp3x_gelu, ..., merger2x2, ..."
 
 
 class Projector:
@@ -26,7 +26,8 @@ class Projector:
 
 
 def build_projector(facts: ProjectorFacts) -> nn.Module:
-    """An empty projector: `linear`, `mlp{n}x_gelu` (Linear, then n - 1 times GELU and Linear) or `identity`.
+    """An empty projector: `linear`, `mlp{n}x_gelu` (Linear, then n - 1 times GELU and Linear), `identity`, or
+    `merger{m}x{m}` (Qwen2.5-VL), from [n, m * m, D] patches of a group, row by row, to [n, D'].
 
     Errors: CheckpointError for another kind. Parameter names are LLaVA's: `0.weight`, `2.weight`, ...
     """
@@ -43,6 +44,11 @@ def build_projector(facts: ProjectorFacts) -> nn.Module:
         for _ in range(int(match[1]) - 1):
             layers += [nn.GELU(), nn.Linear(facts.outputs, facts.outputs)]
         return nn.Sequential(*layers)
+    if facts.merge:
+        from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLPatchMerger
+
+        merger: nn.Module = Qwen2_5_VLPatchMerger(facts.outputs, facts.inputs, facts.merge)
+        return merger
     raise CheckpointError(f"projector {facts.kind!r} is none of {KINDS}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from ..errors import CheckpointError
 from .configs import Json
+from .handle import ProjectorFacts
 from .headers import Stored
 from .names import shapes
 
@@ -14,7 +15,12 @@ Shape = tuple[int, ...]
 
 
 def tower_shapes(family: str, config: Json) -> dict[str, Shape]:
-    """Names and shapes of a CLIP or SigLIP tower with this configuration."""
+    """Names and shapes of a CLIP, SigLIP or Qwen2.5-VL tower with this configuration."""
+    if family == "qwen2_5_vl":
+        width = config["hidden_size"]
+        sizes = {"D": width, "A": 3 * width, "F": config["intermediate_size"], "C": config["in_channels"]}
+        sizes |= {"t": config["temporal_patch_size"], "p": config["patch_size"]}
+        return shapes("qwen2_5_vl tower", sizes, config["depth"])
     patches = (config["image_size"] // config["patch_size"]) ** 2
     sizes = {
         "D": config["hidden_size"],
@@ -27,7 +33,7 @@ def tower_shapes(family: str, config: Json) -> dict[str, Shape]:
 
 
 def language_shapes(family: str, config: Json) -> dict[str, Shape]:
-    """Names and shapes of a Llama, Mistral or Qwen2 with this configuration."""
+    """Names and shapes of a Llama, Mistral, Qwen2 or Qwen2.5-VL with this configuration."""
     width, depth = config["head_dim"], config["num_hidden_layers"]
     sizes = {
         "D": config["hidden_size"],
@@ -44,7 +50,9 @@ def language_shapes(family: str, config: Json) -> dict[str, Shape]:
 
 
 def projector_shapes(kind: str, inputs: int, outputs: int) -> dict[str, Shape]:
-    """Names and shapes of `linear`, `mlp2x_gelu`, ... or `identity`."""
+    """Names and shapes of `linear`, `mlp2x_gelu`, ..., `merger2x2` or `identity`."""
+    if merge := ProjectorFacts(kind=kind, inputs=inputs, outputs=outputs).merge:
+        return shapes("qwen2_5_vl merger", {"D": inputs, "G": merge**2 * inputs, "O": outputs}, 1)
     if kind == "identity":
         return {}
     if kind == "linear":

@@ -1,7 +1,9 @@
-"""Chat templates as data: the strings of LLaVA's released conversation table (golden case `conversation`)."""
+"""Chat templates as data: the strings of LLaVA's released conversation table (golden case `conversation`),
+and Qwen2.5-VL's."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +14,7 @@ class Template:
 
     opening: in front, when there is a system text. bare: in front, when there is none. turn: a question and
     the start of its answer. reply: the answer of an earlier turn, and what leads to the next one. stop: what
-    ends an answer.
+    ends an answer. around: what stands before and after a picture's tokens, instead of a line break.
     """
 
     system: str = ""
@@ -21,16 +23,23 @@ class Template:
     turn: str
     reply: str
     stop: tuple[str, ...]
+    around: tuple[str, str] | None = None
 
     def render(self, questions: Sequence[str], answers: Sequence[str], system: str | None = None) -> str:
         """The prompt up to where the last question's answer begins; `system` None: the template's own."""
         own = self.system if system is None else system
         parts = [self.opening.replace("{s}", own) if own else self.bare]
         for i, question in enumerate(questions):
-            parts.append(self.turn.replace("{q}", question))
+            parts.append(self.turn.replace("{q}", self._framed(question)))
             if i < len(answers):
                 parts.append(self.reply.replace("{a}", answers[i]))
         return "".join(parts)
+
+    def _framed(self, question: str) -> str:
+        if self.around is None:
+            return question
+        before, after = self.around
+        return re.sub(r"(<image>|<video>)\n?", lambda mark: f"{before}{mark[1]}{after}", question)
 
 
 _POLITE = (
@@ -90,5 +99,13 @@ TEMPLATES: dict[str, Template] = {
     "mistral_instruct": _instruct("", ""),
     "chatml_direct": _chatml("Answer the questions."),
     "mpt": _chatml(_MPT),
+    "qwen2_5_vl": Template(
+        system="You are a helpful assistant.",
+        opening="<|im_start|>system\n{s}<|im_end|>\n",
+        turn="<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n",
+        reply="{a}<|im_end|>\n",
+        stop=("<|im_end|>",),
+        around=("<|vision_start|>", "<|vision_end|>"),
+    ),
     "plain": Template(turn="{q}\n", reply="{a}\n", stop=()),
 }

@@ -21,7 +21,7 @@ from ..needs import Need
 from .handle import TowerFacts
 
 CHANNELS = ("attention", "cls_attention", "hidden", "keys", "received_attention")
-FAMILY = {"clip": "CLIP", "siglip": "SigLIP"}
+FAMILY = {"clip": "CLIP", "siglip": "SigLIP", "qwen2_5_vl": "Qwen2.5-VL"}
 CHUNK = 1 << 24  # attention weights held at once: 64 MiB
 
 
@@ -129,9 +129,16 @@ def check_need(facts: TowerFacts, need: Need, feature: int) -> None:
 
 
 def tile_grid(facts: TowerFacts, pixels: Tensor, interpolate: bool = False) -> tuple[int, int]:
-    """Rows and columns of patches of tiles [K, 3, h, w]; a MediaError for a size the tower does not take."""
-    height, width = pixels.shape[2:]
-    if not interpolate and (height, width) != (facts.size, facts.size):
+    """Rows and columns of patches of tiles [..., h, w]; a MediaError for a size the tower does not take."""
+    height, width = pixels.shape[-2:]
+    if not facts.size:
+        multiple = facts.patch * facts.merge
+        if height % multiple or width % multiple:
+            raise MediaError(
+                f"encode_vision: tiles of {width}x{height} for a tower that takes multiples of {multiple}; "
+                "make them with preprocess"
+            )
+    elif not interpolate and (height, width) != (facts.size, facts.size):
         raise MediaError(
             f"encode_vision: tiles of {width}x{height} for a tower of {facts.size}x{facts.size}; resize the "
             "pictures, or set interpolate: true"

@@ -7,7 +7,7 @@ model itself. Tensors are copied out of the file mapping: replacing a checkpoint
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -19,7 +19,9 @@ from .headers import Stored
 
 
 def native_tower(family: str, config: Json, dtype: torch.dtype) -> Callable[[], nn.Module]:
-    """A function that makes the native CLIP or SigLIP vision model."""
+    """A function that makes the native CLIP, SigLIP or Qwen2.5-VL (without its merger) vision model."""
+    if family == "qwen2_5_vl":
+        return lambda: _qwen_tower(config, dtype)
     from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
     if family == "clip":
@@ -28,9 +30,11 @@ def native_tower(family: str, config: Json, dtype: torch.dtype) -> Callable[[], 
 
 
 def native_language(family: str, config: Json, dtype: torch.dtype) -> Callable[[], nn.Module]:
-    """A function that makes the native Llama, Mistral or Qwen2."""
+    """A function that makes the native Llama, Mistral, Qwen2 or Qwen2.5-VL language model."""
     import transformers
 
+    if family == "qwen2_5_vl":
+        return lambda: _WithHead(config, dtype)
     names = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}
     config_class = getattr(transformers, f"{names[family]}Config")
     model_class = getattr(transformers, f"{names[family]}ForCausalLM")
@@ -39,6 +43,29 @@ def native_language(family: str, config: Json, dtype: torch.dtype) -> Callable[[
 
 def _config(config_class: Any, config: Json, dtype: torch.dtype) -> Any:
     return config_class(**config, attn_implementation="sdpa", dtype=dtype)
+
+
+class _WithHead(nn.Module):
+    """Qwen2.5-VL's text model and head, under the names of other families' ForCausalLM."""
+
+    def __init__(self, config: Json, dtype: torch.dtype) -> None:
+        from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
+        from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
+
+        super().__init__()
+        self.config = _config(Qwen2_5_VLTextConfig, config, dtype)
+        self.model = Qwen2_5_VLTextModel(self.config)
+        self.lm_head = nn.Linear(self.config.hidden_size, self.config.vocab_size, bias=False)
+
+
+def _qwen_tower(config: Json, dtype: torch.dtype) -> nn.Module:
+    from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+
+    module: Any = Qwen2_5_VisionTransformerPretrainedModel(_config(Qwen2_5_VLVisionConfig, config, dtype))
+    module.merger = nn.Identity()  # it is the projector
+    module.rotary_pos_emb = nn.Identity()  # its interface changes between versions; QwenTower has its own
+    return cast("nn.Module", module)
 
 
 def fill(

@@ -76,7 +76,7 @@ def test_projectors_that_do_not_exist(kind: str) -> None:
     with pytest.raises(CheckpointError) as error:
         build_projector(ProjectorFacts(kind=kind, inputs=4, outputs=8))
     assert str(error.value) == f"projector {kind!r} is none of {KINDS}"
-    assert KINDS.startswith("identity, linear, mlp2x_gelu, mlp3x_gelu, ...")
+    assert KINDS.startswith("identity, linear, mlp2x_gelu, mlp3x_gelu, ..., merger2x2, ...")
 
 
 def test_identity_between_two_widths() -> None:

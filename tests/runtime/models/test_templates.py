@@ -24,6 +24,8 @@ ONE = {
     "mpt": "<|im_start|>system\nA conversation between a user and an LLM-based AI assistant. The assistant "
     "gives helpful and honest answers.<|im_end|><|im_start|>user\nQ<|im_end|><|im_start|>assistant\n",
     "plain": "Q\n",
+    "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n",
 }
 TWO = {
     "vicuna_v1": "S USER: Q ASSISTANT: A</s>USER: R ASSISTANT:",
@@ -37,8 +39,14 @@ TWO = {
     "mpt": "<|im_start|>system\nS<|im_end|><|im_start|>user\nQ<|im_end|><|im_start|>assistant\nA"
     "<|im_end|><|im_start|>user\nR<|im_end|><|im_start|>assistant\n",
     "plain": "Q\nA\nR\n",
+    "qwen2_5_vl": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA"
+    "<|im_end|>\n<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n",
 }
-STOP = {"llava_v0": ("###",), "chatml_direct": ("<|im_end|>",), "mpt": ("<|im_end|>",), "plain": ()}
+STOP = {
+    "llava_v0": ("###",),
+    **dict.fromkeys(("chatml_direct", "mpt", "qwen2_5_vl"), ("<|im_end|>",)),
+    "plain": (),
+}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -57,3 +65,13 @@ def test_two_turns_with_a_given_system_text(name: str) -> None:
 def test_stop_strings(name: str) -> None:
     """What ends an answer."""
     assert TEMPLATES[name].stop == STOP.get(name, ("</s>",))
+
+
+def test_pictures_between_their_own_tokens() -> None:
+    """Qwen2.5-VL frames a picture's tokens, and breaks no line after them."""
+    text = TEMPLATES["qwen2_5_vl"].render(["<image>\n<image>\nQ", "R <video> S"], ["A"], "")
+    framed = "<|vision_start|><image><|vision_end|>"
+    assert text == (
+        f"<|im_start|>user\n{framed}{framed}Q<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+        "<|im_start|>user\nR <|vision_start|><video><|vision_end|> S<|im_end|>\n<|im_start|>assistant\n"
+    )
