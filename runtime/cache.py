@@ -27,7 +27,7 @@ from .values import Table
 
 SMALL = 1 << 20  # bytes; anything smaller goes to disk
 SLOW = 0.05  # seconds; anything slower goes to disk
-MEMORY = 4 << 30
+MEMORY = 4 << 30  # bytes; a machine with little memory gives a quarter of it
 DISK = 20 << 30
 
 
@@ -157,7 +157,15 @@ def default_cache() -> Cache:
 
 @once
 def _cache_at(folder: Path) -> Cache:
-    return Cache(folder)
+    return Cache(folder, memory=min(MEMORY, _machine_bytes() // 4))
+
+
+def _machine_bytes() -> int:
+    """Bytes of main memory; 16 GiB where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 16 << 30
 
 
 # -- the command line ---------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_MOST = 2  # places in the code that are named
+
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One phrase per part of the recipe that differs."""
@@ -34,10 +36,12 @@ def _text(value: Any) -> str:
 
 
 def _code(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
-    for name in dict.fromkeys([*old, *new]):
-        if old.get(name) != new.get(name):
-            verb = "is new" if name not in old else "is gone" if name not in new else "changed"
-            yield f"code of {name} {verb}"
+    names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+    for name in names[:_MOST]:
+        verb = "is new" if name not in old else "is gone" if name not in new else "changed"
+        yield f"code of {name} {verb}"
+    if len(names) > _MOST:
+        yield f"and {len(names) - _MOST} more places in the code"
 
 
 def _widgets(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:

@@ -53,7 +53,8 @@ def run(
 ) -> Result:
     """Plan and run a graph, a graph file or a bundled graph by name; `params` are the graph's parameters.
 
-    cache: True for the default one, False for none. The rest as in `plan` and `execute`.
+    cache: True for the default one, False for none. The rest as in `plan` and `execute`, which also take
+    parameters that are called like one of these options.
     """
     if isinstance(graph, str | Path):
         from .yamlfile import load
