@@ -25,9 +25,7 @@ cache_app = typer.Typer(help="Values of earlier runs on disk.", no_args_is_help=
 app.add_typer(cache_app, name="cache")
 
 GraphName = Annotated[str, typer.Argument(metavar="GRAPH", help="Graph file or built-in graph.")]
-Values = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Parameters of the graph.")
-]
+Values = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Parameters of the graph.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NODE.SETTING=VALUE", help="Change a setting of a node.")
 ]
@@ -110,7 +108,7 @@ def run(
 def check(
     graphs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[GRAPH]... [NAME=VALUE]...", help="Default: all built-in graphs."),
+        typer.Argument(metavar="GRAPH|NAME=VALUE", help="Default: all built-in graphs."),
     ] = None,
     plugin: Plugins = None,
     debug: Debug = False,
@@ -157,7 +155,7 @@ def plan(
 
 @app.command()
 def nodes(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this node.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this node.")] = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
@@ -234,7 +232,7 @@ def cache_ls(debug: Debug = False) -> None:
 @cache_app.command("rm")
 def cache_rm(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY|NODE]...", help="A key may be cut short.")
+        list[str] | None, typer.Argument(metavar="KEY|NODE", help="A key may be cut short.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
     debug: Debug = False,

@@ -138,6 +138,7 @@ class Plan:
     cache: Cache | None
     from_: str | None = None
     until: str | None = None
+    options: tuple[str, ...] = ()  # further words of the command line that it came from
 
     @cached_property
     def by_id(self) -> Mapping[str, Planned]:
@@ -195,7 +196,7 @@ class Plan:
 
     def command(self, from_: str | None = None) -> str:
         """The command line (or the call, for a graph without a file) that runs this plan, from a step on."""
-        plain = (str, int, float, type(None))
+        plain = (str, int, float, type(None), tuple)
         given = {k: v for k, v in self.params.items() if isinstance(v, plain)}
         given |= {k: str(v) for k, v in self.params.items() if hasattr(v, "__fspath__")}
         given = {k: v for k, v in given.items() if v != self.graph.params[k].default}
@@ -206,11 +207,13 @@ class Plan:
         words = ["tokenloom", "run", str(self.graph.at), *(f"{k}={_word(v)}" for k, v in given.items())]
         words += ["--until", self.until] if self.until else []
         words += ["--from", from_] if from_ else []
-        return shlex.join(words)
+        return shlex.join([*words, *self.options])
 
 
 def _word(value: Any) -> str:
     """A value as it is typed after `name=`."""
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_word, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)

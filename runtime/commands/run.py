@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def planned(asked: Asked) -> Plan:
         load_plugin(plugin)
     graph = load(asked.graph)
     apply_settings(graph, asked.settings)
-    return plan(
+    made = plan(
         graph,
         given_params(graph, asked.params),
         until=asked.until,
@@ -61,6 +61,16 @@ def planned(asked: Asked) -> Plan:
         dtype=asked.dtype,
         cache=default_cache() if asked.cache else None,
     )
+    return replace(made, options=_options(asked))
+
+
+def _options(asked: Asked) -> tuple[str, ...]:
+    """The options that a resumed run needs to do the same."""
+    words = [word for setting in asked.settings for word in ("--set", setting)]
+    words += [word for plugin in asked.plugins for word in ("--plugin", str(plugin))]
+    words += ["--device", asked.device] if asked.device != "auto" else []
+    words += ["--dtype", asked.dtype] if asked.dtype != "auto" else []
+    return tuple(words)
 
 
 def run(

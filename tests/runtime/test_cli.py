@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -67,6 +69,30 @@ nodes:
   broken: {node: test_fail, a: $first, how: $how}
 outputs: {answer: $broken}
 """
+COMMAND = "import sys; from tokenloom.runtime.cli import main; sys.argv[0] = 'tokenloom'; main()"
+SLOW = """
+import pathlib, time
+from tokenloom import node
+
+@node
+def test_text() -> str:
+    \"\"\"A text.\"\"\"
+    return "a"
+
+@node
+def test_slow(text: str) -> str:
+    \"\"\"The same text, much later.\"\"\"
+    pathlib.Path("started").touch()
+    time.sleep(60)
+    return text
+"""
+SLOW_GRAPH = """
+tokenloom: 1
+nodes:
+  first: {node: test_text}
+  slow: {node: test_slow, text: $first}
+outputs: {answer: $slow}
+"""
 
 
 @pytest.fixture
@@ -94,9 +120,8 @@ def mine(command: str, graph: str, *args: str) -> Result:
 
 
 def command_in_fresh_python(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from tokenloom.runtime.cli import main; sys.argv[0] = 'tokenloom'; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *args],
+        [sys.executable, "-c", COMMAND, *args],
         cwd=cwd,
         env={**os.environ, **env},
         capture_output=True,
@@ -302,6 +327,47 @@ def test_ctrl_c_is_exit_code_130(folder: Path) -> None:
     done = mine("run", "failing.yaml", "how=stop")
     assert done.exit_code == 130
     assert done.stderr.splitlines()[:2] == ["stopped", "  in node broken (test_fail), failing.yaml:6:3"]
+
+
+def test_a_real_interrupt_leaves_nothing_half_written(folder: Path) -> None:
+    """SIGINT in the middle of a node: exit code 130, what was done is kept whole, and a resume line."""
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "slow.yaml").write_text(SLOW_GRAPH)
+    command = [sys.executable, "-c", COMMAND, "run", "slow.yaml", "--plugin", "slow.py"]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        deadline = time.monotonic() + 60
+        while not (folder / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+    assert (run.returncode, out) == (130, "")
+    assert err.splitlines()[:2] == ["stopped", "  in node slow (test_slow), slow.yaml:5:3"]
+    assert err.splitlines()[-1] == (
+        "  to go on from here: tokenloom run slow.yaml --from slow --plugin slow.py"
+    )
+    assert list((folder / "cache").rglob("*.tmp")) == []
+    assert len(list((folder / "cache").rglob("*.safetensors"))) == 1
+
+
+def test_a_reader_that_leaves_is_no_traceback(folder: Path) -> None:
+    """`tokenloom nodes | head -1`."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode in (0, 1)
+
+
+def test_the_resume_line_keeps_all_options(folder: Path) -> None:
+    """Settings, plug-ins and dtype decide what runs, so they are part of it."""
+    done = mine("run", "failing.yaml", "how=loom", "--set", "first.times=2", "--dtype", "float32")
+    words = "tokenloom run failing.yaml how=loom --from broken --set first.times=2 --plugin mine.py"
+    assert f"  to go on from here: {words} --dtype float32" in done.stderr.splitlines()
 
 
 def test_debug_shows_the_traceback(folder: Path) -> None:
