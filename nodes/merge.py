@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..runtime.budget import PRESETS, Preset, per_tile
+from ..runtime.budget import PRESETS, Preset, part_of, per_tile
 from ..runtime.channels import channel
 from ..runtime.errors import BudgetError
 from ..runtime.foreseen import KnownTokens
@@ -27,6 +27,7 @@ def _foresee(
     *,
     targets: int,
     total: int | None,
+    ratio: float | None,
     merge: str,
     order: str,
     preset: Preset | None,
@@ -37,6 +38,7 @@ def _foresee(
     if rest is None or rest.per_tile is None or kept is None or kept.per_tile is None or total is not None:
         return replace(known, per_tile=None)
     targets = targets if preset is None else PRESETS[preset].targets
+    targets = targets if ratio is None else max(int(ratio * (kept.per_tile + rest.per_tile)), 1)
     if targets > rest.per_tile:
         raise _too_many(targets, kept.per_tile, rest.per_tile)
     return replace(kept, per_tile=kept.per_tile + targets)
@@ -49,6 +51,7 @@ def merge_contextual(
     *,
     targets: Annotated[int, Range(0)] = 10,
     total: Annotated[int, Range(0)] | None = None,
+    ratio: Annotated[float, Range(0, 1)] | None = None,
     merge: Literal["add_mean", "mean"] = "add_mean",
     order: Literal["after", "in_place"] = "after",
     preset: Preset | None = None,
@@ -63,6 +66,8 @@ def merge_contextual(
     targets: contextual tokens, per frame or tile; 0 drops the rest.
     total: contextual tokens, all tiles together, instead of `targets`: split evenly, the first tiles get the
         remainder, one each.
+    ratio: contextual tokens as a part of each tile's tokens, kept and left over together, rounded down but at
+        least 1, instead of `targets`.
     merge: `add_mean`: target plus the mean of the others, as released; `mean`: the mean of all.
     order: of each tile: `after`: kept, then contextual; `in_place`: by place in the picture, a contextual
         token where its target was (LightCompress on Qwen2.5-VL); side channel `place` then holds that patch.
@@ -71,6 +76,9 @@ def merge_contextual(
     tiles = len(rest.source.tiles)
     target_K = per_tile(targets if preset is None else PRESETS[preset].targets, total, tiles, rest.device)
     index_KM, valid_KM = rest.by_tile()
+    if ratio is not None:
+        home = rest.home if kept is None else torch.cat([kept.home, rest.home])
+        target_K = part_of(ratio, torch.bincount(home, minlength=tiles), least=1)
     _check_budget(kept, valid_KM.sum(1), target_K)
     contextual, place = _merged(rest, index_KM, valid_KM, target_K, merge)
     if order == "in_place":

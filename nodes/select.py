@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..runtime.budget import PRESETS, Preset, per_tile
+from ..runtime.budget import PRESETS, Preset, part_of, per_tile
 from ..runtime.channels import channel
 from ..runtime.errors import BudgetError, NeedError
 from ..runtime.foreseen import KnownPair, KnownTokens
@@ -36,6 +36,7 @@ def _foresee(
     *,
     keep: int,
     total: int | None,
+    ratio: float | None,
     score: Score,
     cls_token: ClsToken,
     preset: Preset | None,
@@ -48,6 +49,7 @@ def _foresee(
     if tokens.per_tile is None or tokens.cls_token is None or total is not None:
         return KnownPair(kept=unknown, rest=unknown)
     keep = keep if preset is None else PRESETS[preset].keep
+    keep = keep if ratio is None else int(ratio * tokens.per_tile)
     special = int(tokens.cls_token)
     _check_budget(tokens.per_tile, special, keep, cls_token)
     kept = keep + (special if cls_token == "extra" else 0)
@@ -69,6 +71,7 @@ def select_dominant(
     *,
     keep: Annotated[int, Range(0)] = 54,
     total: Annotated[int, Range(0)] | None = None,
+    ratio: Annotated[float, Range(0, 1)] | None = None,
     score: Score = "cls",
     cls_token: ClsToken = "count",
     preset: Preset | None = None,
@@ -81,6 +84,7 @@ def select_dominant(
     keep: tokens that stay, per frame or tile.
     total: tokens that stay, all tiles together, instead of `keep`: split evenly, the first tiles get the
         remainder, one each.
+    ratio: part of each tile's tokens that stays, rounded down, instead of `keep`.
     score: `cls`: how much [CLS] attends to the token; `received`: how much all do (towers without [CLS]).
     cls_token: `count`: [CLS] stays and is one of `keep`; `extra`: it stays besides; `drop`: it goes, and is
         not in the rest either.
@@ -89,9 +93,10 @@ def select_dominant(
     """
     score_N = channel(f"select_dominant.score {score!r}", tokens, Need(CHANNEL[score])).float()
     keep = keep if preset is None else PRESETS[preset].keep
-    keep_K = per_tile(keep, total, len(tokens.source.tiles), tokens.device)
     special_N = tokens.kind == int(Kind.CLS)
     index_KM, valid_KM = tokens.by_tile()
+    keep_K = per_tile(keep, total, len(tokens.source.tiles), tokens.device)
+    keep_K = keep_K if ratio is None else part_of(ratio, valid_KM.sum(1))
     special_KM = special_N[index_KM] & valid_KM
     _check_each(valid_KM.sum(1), special_KM.sum(1), keep_K, cls_token, total)
 

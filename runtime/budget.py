@@ -37,6 +37,11 @@ def split_evenly(total: int, parts: int, device: torch.device | None = None) -> 
     return total // parts + (part < total % parts).long()
 
 
+def part_of(ratio: float, count_K: Tensor, least: int = 0) -> Tensor:
+    """[tiles] long: `ratio` of each tile's tokens, rounded down as int(ratio * n), but `least` or more."""
+    return (count_K.double().cpu() * ratio).long().clamp_min(least).to(count_K.device)
+
+
 def per_tile(each: int, total: int | None, tiles: int, device: torch.device | None = None) -> Tensor:
     """[tiles] long: `each` for every tile, or `total` split evenly over them."""
     if total is None:

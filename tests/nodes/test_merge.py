@@ -162,6 +162,14 @@ def test_a_total_may_leave_tiles_without_targets() -> None:
     assert torch.bincount(out.home).tolist() == [5, 5, 4]
 
 
+@pytest.mark.parametrize(("ratio", "targets"), [(0.0, 1), (0.1, 1), (0.29, 5), (0.5, 9)])
+def test_a_ratio_of_all_tokens_but_one_target_at_least(ratio: float, targets: int) -> None:
+    """max(int(ratio * n), 1), n with the kept tokens."""
+    picked = select_dominant(made_patches(square_source(2, 1, 19), cls_token=False), keep=4)
+    out = merge_contextual(picked.kept, picked.rest, ratio=ratio)
+    assert torch.bincount(out.home).tolist() == [4 + targets] * 2
+
+
 def test_zero_keys_attract_nobody() -> None:
     """Where the released code's NaN pulls every token to such a target."""
     out = merge_contextual(None, line([[0.0, 0.0], NEAR_A, NEAR_A, NEAR_A]), targets=2)
@@ -188,7 +196,9 @@ def test_more_targets_than_are_left() -> None:
         merge_contextual(picked.kept, picked.rest, targets=4)
     assert str(error.value) == message
     assert merge_contextual.foresee is not None
-    widgets = {"targets": 4, "total": None, "merge": "add_mean", "order": "after", "preset": None}
+    widgets = {"targets": 4, "total": None, "ratio": None} | {
+        "merge": "add_mean", "order": "after", "preset": None
+    }  # fmt: skip
     with pytest.raises(BudgetError) as error:
         merge_contextual.foresee(KnownTokens(per_tile=7), KnownTokens(per_tile=3), **widgets)
     assert str(error.value) == message

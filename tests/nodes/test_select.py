@@ -93,6 +93,20 @@ def test_a_total_is_split_over_tiles() -> None:
     assert torch.bincount(picked.kept.home).tolist() == [4, 4, 3]
 
 
+@pytest.mark.parametrize(("ratio", "keep"), [(0.0, 0), (0.29, 5), (0.7, 13), (1.0, 19)])
+def test_a_ratio_is_rounded_down(ratio: float, keep: int) -> None:
+    """int(ratio * n) of every tile's tokens; a plan knows the same."""
+    patches = made_patches(square_source(2, 1, 19), cls_token=False)
+    picked = select_dominant(patches, ratio=ratio)
+    assert torch.bincount(picked.kept.home, minlength=2).tolist() == [keep, keep]
+    assert select_dominant.foresee is not None
+    known = select_dominant.foresee(
+        KnownTokens(per_tile=19, cls_token=False), **FORESEE | {"keep": 4, "ratio": ratio}
+    )
+    assert isinstance(known, KnownPair)
+    assert known.kept.per_tile == keep
+
+
 def test_presets_by_their_token_count() -> None:
     """A published setting instead of `keep`."""
     picked = select_dominant(made_patches(square_source(2, 6, 6)), preset=160)
@@ -134,7 +148,7 @@ def test_budgets_that_cannot_work(settings: dict[str, Any], message: str) -> Non
     assert str(error.value) == message
 
 
-FORESEE: dict[str, Any] = {"total": None, "score": "cls", "cls_token": "count", "preset": None}
+FORESEE: dict[str, Any] = {"total": None, "ratio": None, "score": "cls", "cls_token": "count", "preset": None}
 
 
 def test_foresight_of_counts_and_budgets() -> None:
