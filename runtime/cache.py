@@ -70,6 +70,7 @@ class Cache:
     def __init__(self, folder: Path | str | None, *, memory: int = MEMORY, disk: int = DISK) -> None:
         self.memory = Memory(memory)
         self.disk = None if folder is None else Disk(Path(folder), disk)
+        self._manifests: dict[tuple[str, str], Mapping[str, Any]] | None = None
         self._runs: deque[Recipes] = deque(maxlen=8)  # the recipes of the latest runs
 
     def where(self, key: str) -> Literal["memory", "disk"] | None:
@@ -114,6 +115,7 @@ class Cache:
     def settle(self, recipes: Recipes) -> None:
         """Called after a run: remember its recipes for `explain`, keep the disk tier within its budget."""
         self._runs.append(recipes)
+        self._manifests = None
         if self.disk is not None:
             self.disk.settle()
 
@@ -126,12 +128,20 @@ class Cache:
             number = run.number(name)
             if number is not None and run[number].statics.type.name == node:
                 return "; ".join(difference(run[number].parts(), recipe.parts())) or "dropped from the cache"
-        if self.disk is not None:
-            for entry in self.disk.entries():
-                old = entry.manifest.get("recipe", {})
-                if entry.manifest.get("name") == name and old.get("node") == node:
-                    return "; ".join(difference(old, recipe.parts())) or "dropped from the cache"
-        return "never cached"
+        old = self._on_disk().get((name, node))
+        if old is None:
+            return "never cached"
+        return "; ".join(difference(old, recipe.parts())) or "dropped from the cache"
+
+    def _on_disk(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        """The newest recipe on disk of every node, read once until the next run."""
+        if self._manifests is None:
+            self._manifests = {}
+            for entry in self.entries():
+                recipe: Mapping[str, Any] = entry.manifest.get("recipe", {})
+                name = (str(entry.manifest.get("name")), str(recipe.get("node")))
+                self._manifests.setdefault(name, recipe)
+        return self._manifests
 
     def entries(self) -> list[Entry]:
         """What lies on disk, last used first."""
