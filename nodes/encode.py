@@ -25,7 +25,7 @@ from ..runtime.models.tower import (
 )
 from ..runtime.needs import Need
 from ..runtime.node import node
-from ..runtime.values import Patches, Source, Tiles
+from ..runtime.values import Patches, Source, Tile, Tiles
 from ..runtime.widgets import Range
 
 Features = Literal["auto", "patch", "cls_patch"]
@@ -71,11 +71,12 @@ def _encode_many(
         tower = vision[members[0]].load()
         cls_token = _keeps_cls(tower.facts, features)
         at = tower.facts.select_layer if layer is None else layer
-        joined = _chunked(tower, [tiles[i].pixels for i in members], max_tiles, at, cls_token, interpolate)
+        moments = [_moments(tiles[i], tower.facts.temporal) for i in members]
+        joined = _chunked(tower, [pixels for pixels, _ in moments], max_tiles, at, cls_token, interpolate)
         start = 0
-        for i in members:
-            stop = start + len(tiles[i])
-            out[i] = _patches(tower, tiles[i], joined, slice(start, stop), cls_token, interpolate)
+        for i, (_, layout) in zip(members, moments, strict=True):
+            stop = start + len(layout)
+            out[i] = _patches(tower, tiles[i], layout, joined, slice(start, stop), cls_token, interpolate)
             start = stop
     return [out[i] for i in range(len(tiles))]
 
@@ -96,7 +97,7 @@ def encode_vision(
     [CLS] token, `cls_attention`; `with demand(...)` asks for others.
 
     vision: the tower.
-    tiles: normalised tiles of the tower's size.
+    tiles: normalised tiles of the tower's size; Qwen2.5-VL's reads two frames of a clip as one.
     layer: whose output is taken, numbered as hidden_states (-2: last but one); null: the checkpoint's.
     features: `patch`: patches alone; `cls_patch`: each tile starts with its [CLS]; `auto`: the checkpoint's.
     max_tiles: tiles that run at once; bounds memory, does not change the result.
@@ -157,10 +158,36 @@ def _chunked(
     return TowerOutput(torch.cat([p.hidden for p in parts]), side)
 
 
+def _moments(tiles: Tiles, length: int) -> tuple[Tensor, tuple[Tile, ...]]:
+    """Pixels [K, 3, h, w], or [K, 3, T, h, w] for a tower that reads T = `length` tiles at once.
+
+    Such tiles follow each other in one sequence; a shorter run, or a picture, repeats its last. And the first
+    tile of each of the K.
+    """
+    if length == 1:
+        return tiles.pixels, tiles.layout
+    runs: list[list[int]] = []
+    for i, tile in enumerate(tiles.layout):
+        last = tiles.layout[i - 1] if i else tile
+        follows = tile.sequence == last.sequence and tile.time == last.time + 1
+        if follows and tile.time % length:
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    index_KT = torch.tensor([run + run[-1:] * (length - len(run)) for run in runs])
+    return tiles.pixels[index_KT].transpose(1, 2), tuple(tiles.layout[run[0]] for run in runs)
+
+
 def _patches(
-    tower: VisionTower, tiles: Tiles, out: TowerOutput, own: slice, cls_token: bool, interpolate: bool
+    tower: VisionTower,
+    tiles: Tiles,
+    layout: tuple[Tile, ...],
+    out: TowerOutput,
+    own: slice,
+    cls_token: bool,
+    interpolate: bool,
 ) -> Patches:
     rows, cols = tile_grid(tower.facts, tiles.pixels, interpolate)
-    source = Source(tiles.layout, rows, cols, tiles.sizes, tiles.seconds)
+    source = Source(layout, rows, cols, tiles.sizes, tiles.seconds)
     side = {key: value[own].flatten(0, 1) for key, value in out.side.items()}
     return Patches.of_patches(source, out.hidden[own].flatten(0, 1), side, cls_token)

@@ -15,6 +15,7 @@ from ..runtime.errors import BudgetError, PromptError, WiringError
 from ..runtime.foreseen import KnownTokens
 from ..runtime.models.handle import Model
 from ..runtime.models.language import LanguageModel
+from ..runtime.mrope import Places, joined, text_places, visual_places
 from ..runtime.node import node
 from ..runtime.values import LLMInput, Prompt, Segment, Slot, VisualTokens
 from ..runtime.widgets import Range
@@ -57,7 +58,10 @@ def place_tokens(
     model = llm.load()
     _check(model, prompt, visual)
     fills = iter(_fill(prompt, visual))
-    rows = [_visual(visual, next(fills)) if isinstance(p, Slot) else _text(p, model) for p in prompt.pieces]
+    rows = [
+        _visual(visual, next(fills), model.facts.rope_grid) if isinstance(p, Slot) else _text(p, model)
+        for p in prompt.pieces
+    ]
     if not sum(len(r.ids) for r in rows):
         raise PromptError("place_tokens: the prompt is empty; write a question")
     limit = max_length or model.facts.max_length
@@ -68,12 +72,13 @@ def place_tokens(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of one piece: embeds [n, D], wire, token and ids [n] long."""
+    """Rows of one piece: embeds [n, D], wire, token and ids [n] long, and their M-RoPE places."""
 
     embeds: Tensor
     wire: Tensor
     token: Tensor
     ids: Tensor
+    places: Places
 
 
 @dataclass(frozen=True)
@@ -145,16 +150,17 @@ def _uneven(slots: tuple[Slot, ...], came: str) -> PromptError:
 def _text(piece: tuple[int, ...], model: LanguageModel) -> _Rows:
     ids = torch.tensor(piece, dtype=torch.long, device=model.device)
     none = torch.full_like(ids, -1)
-    return _Rows(model.embed(ids), none, none, ids)
+    return _Rows(model.embed(ids), none, none, ids, text_places(len(ids)))
 
 
-def _visual(visual: tuple[VisualTokens, ...], part: _Part) -> _Rows:
+def _visual(visual: tuple[VisualTokens, ...], part: _Part, rope_grid: int) -> _Rows:
     tokens = visual[part.wire]
     token = torch.arange(len(tokens), device=tokens.device)
     if part.frame is not None:
         token = token[tokens.frame == part.frame]
     features = tokens.features if part.frame is None else tokens.features[token]
-    return _Rows(features, torch.full_like(token, part.wire), token, torch.full_like(token, -1))
+    places = visual_places(tokens.select(token), rope_grid) if rope_grid else text_places(len(token))
+    return _Rows(features, torch.full_like(token, part.wire), token, torch.full_like(token, -1), places)
 
 
 def _kept_length(length: int, limit: int, visual: tuple[VisualTokens, ...], truncate: bool) -> int:
@@ -172,15 +178,17 @@ def _join(
 ) -> LLMInput:
     device, dtype = model.device, model.dtype
     wire = torch.cat([r.wire.to(device) for r in rows])[:length]
+    rope = joined([r.places for r in rows])[:length].to(device) if model.facts.rope_grid else None
     return LLMInput(
         embeds=torch.cat([r.embeds.to(device, dtype) for r in rows])[:length],
-        position=torch.arange(length, device=device),
+        position=torch.arange(length, device=device) if rope is None else rope.amax(1),
         segment=_segments(wire),
         wire=wire,
         token=torch.cat([r.token.to(device) for r in rows])[:length],
         ids=torch.cat([r.ids.to(device) for r in rows])[:length],
         tokens=visual,
         stop=prompt.stop,
+        rope=rope,
     )
 
 

@@ -81,6 +81,11 @@ def through(
                 f"prefill.inputs: rows of width {state.hidden.shape[1]}, the language model's width is "
                 f"{model.facts.hidden}; use the same checkpoint in place_tokens and here"
             )
+        if (state.input.rope is not None) != bool(model.facts.rope_grid):
+            raise GraphError(
+                "prefill.inputs: positions of another kind than the language model's (M-RoPE or plain); use "
+                "the same checkpoint in place_tokens and here"
+            )
         groups.setdefault((id(model), state.layer), []).append(i)
     out: dict[int, LLMState] = {}
     for items in groups.values():

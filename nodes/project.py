@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..runtime.errors import WiringError
 from ..runtime.foreseen import KnownTokens
-from ..runtime.models.handle import Model
+from ..runtime.models.handle import Model, ProjectorFacts
 from ..runtime.models.projector import Projector
 from ..runtime.node import node
 from ..runtime.values import Tokens, VisualTokens
@@ -18,6 +19,7 @@ def _foresee(projector: Model[Projector] | None, tokens: KnownTokens | None) -> 
     facts = projector.facts.projector if projector is not None else None
     if facts is None or tokens is None:
         return tokens
+    _check_single(facts)
     if tokens.width is not None:
         _check_width(tokens.width, facts.inputs)
     return replace(tokens, width=facts.outputs)
@@ -33,15 +35,83 @@ def project_mlp(projector: Model[Projector], tokens: Tokens) -> VisualTokens:
     tokens: of the tower's width; before or after selection and merging.
     """
     if projector.facts.projector is not None:
+        _check_single(projector.facts.projector)
         _check_width(tokens.width, projector.facts.projector.inputs)
     with torch.no_grad():
         features = projector.load()(tokens.features)
     return tokens.to(features.device).with_features(features, into=VisualTokens)
 
 
-def _check_width(width: int, inputs: int) -> None:
+def _foresee_merger(projector: Model[Projector] | None, tokens: KnownTokens | None) -> KnownTokens | None:
+    facts = projector.facts.projector if projector is not None else None
+    if facts is None or tokens is None:
+        return tokens
+    merge = _merge_of(facts)
+    if tokens.width is not None:
+        _check_width(tokens.width, facts.inputs, "project_merger")
+    per_tile = None if tokens.per_tile is None else tokens.per_tile // merge**2
+    return replace(tokens, per_tile=per_tile, width=facts.outputs)
+
+
+@node(version=1, lane="gpu", foresee=_foresee_merger)
+def project_merger(projector: Model[Projector], tokens: Tokens) -> VisualTokens:
+    """One token of the language model's width for every square group of patches (Qwen2.5-VL), row by row.
+
+    Side channels become the mean over the group. Errors: WiringError for a projector that maps tokens one by
+    one, and for groups that are not whole: select and merge after this node.
+
+    projector: merger2x2 and its kin.
+    tokens: the patches of the tower.
+    """
+    model = projector.load()
+    merge = _merge_of(model.facts)
+    _check_width(tokens.width, model.facts.inputs, "project_merger")
+    row_GP = _groups(tokens, merge)
+    with torch.no_grad():
+        features = model(tokens.features[row_GP])
+    group_N = torch.arange(len(row_GP), device=tokens.device).repeat_interleave(merge**2)
+    merged = tokens.select(row_GP.flatten()).merge(group_N, groups=len(row_GP))
+    return merged.to(features.device).with_features(features, into=VisualTokens)
+
+
+def _groups(tokens: Tokens, merge: int) -> Tensor:
+    """[G, merge * merge] long: the rows of each group's patches, row by row."""
+    source = tokens.source
+    row_P = torch.full((len(source),), -1, dtype=torch.long, device=tokens.device)
+    if len(tokens.member) == len(tokens) and bool((tokens.count == 1).all()):
+        row_P[tokens.member] = torch.arange(len(tokens), device=tokens.device)
+    if source.rows % merge == 0 == source.cols % merge:
+        down, across = source.rows // merge, source.cols // merge
+        row_P = row_P.reshape(-1, down, merge, across, merge).transpose(2, 3)
+        row_GP = row_P.reshape(-1, merge**2)
+        row_GP = row_GP[(row_GP >= 0).all(1)]
+        if row_GP.numel() == len(tokens):
+            return row_GP
+    raise WiringError(
+        f"project_merger.tokens: {len(tokens)} tokens of {source.rows} x {source.cols} patches per tile are "
+        f"not whole groups of {merge} x {merge} patches; wire the tower's patches, and select after this node"
+    )
+
+
+def _merge_of(facts: ProjectorFacts) -> int:
+    if facts.merge is None:
+        raise WiringError(
+            f"project_merger.projector: {facts.kind} maps tokens one by one; use project_mlp instead"
+        )
+    return facts.merge
+
+
+def _check_single(facts: ProjectorFacts) -> None:
+    if facts.merge is not None:
+        raise WiringError(
+            f"project_mlp.projector: {facts.kind} makes one token of every {facts.merge} x {facts.merge} "
+            "patches; use project_merger instead"
+        )
+
+
+def _check_width(width: int, inputs: int, where: str = "project_mlp") -> None:
     if width != inputs:
         raise WiringError(
-            f"project_mlp.tokens: vectors of width {width}, the projector takes {inputs}; wire the tower and "
+            f"{where}.tokens: vectors of width {width}, the projector takes {inputs}; wire the tower and "
             "the projector of the same checkpoint"
         )

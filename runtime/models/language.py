@@ -18,7 +18,8 @@ from .masks import prefill_mask, window_of
 
 
 class LanguageModel:
-    """A native LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM, in eval mode on its device.
+    """A native LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM, or Qwen2.5-VL's text model with its
+    head, in eval mode on its device.
 
     Its layers are called as modules, one after another, so that a graph can stop between any two.
     """
@@ -64,7 +65,10 @@ class LanguageModel:
         return out
 
     def rope(self, hidden: Tensor, position: Tensor) -> Any:
-        """The rotary cosines and sines of [B, S] positions."""
+        """The rotary cosines and sines of positions [B, S], or [B, S, 3] with M-RoPE."""
+        if self.facts.rope_grid:
+            place = position if position.ndim == 3 else position[..., None].expand(-1, -1, 3)
+            return self.body.rotary_emb(hidden, position_ids=place.permute(2, 0, 1))
         return self.body.rotary_emb(hidden, position_ids=position)
 
     def layer(
@@ -100,7 +104,7 @@ class LanguageModel:
             return list(states)
         batch = _Batch.of(states, self.device, self.dtype)
         hidden = batch.hidden
-        rope = self.rope(hidden, batch.position)
+        rope = self.rope(hidden, batch.place)
         masks: dict[int | None, Tensor | None] = {}
         kept: list[_Keep] = []
         for index in range(first, until):
@@ -138,10 +142,11 @@ class _Keep:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Items side by side: hidden [B, S, D], position [B, S] long and valid [B, S] bool."""
+    """Items side by side: hidden [B, S, D], position [B, S] and place [B, S(, 3)] long, valid [B, S] bool."""
 
     hidden: Tensor
     position: Tensor
+    place: Tensor
     valid: Tensor
 
     @classmethod
@@ -149,8 +154,9 @@ class _Batch:
         most = max(map(len, states))
         hidden = torch.stack([pad_left(s.hidden.to(device, dtype), most) for s in states])
         position = torch.stack([pad_left(s.position.to(device), most) for s in states])
+        place = torch.stack([pad_left(s.place.to(device), most) for s in states])
         lengths = torch.tensor([len(s) for s in states], device=device)
-        return cls(hidden, position, torch.arange(most, device=device) >= most - lengths[:, None])
+        return cls(hidden, position, place, torch.arange(most, device=device) >= most - lengths[:, None])
 
 
 def pad_left(x: Tensor, length: int) -> Tensor:

@@ -27,9 +27,10 @@ class Segment(IntEnum):
 class LLMInput:
     """One sequence, ready for the first layer.
 
-    embeds: [S, D]. position: [S] long rotary positions. segment: [S] uint8, a `Segment`. wire: [S] long,
-    which of `tokens` a visual row comes from (-1: text). token: [S] long, its row there (-1: text). ids:
-    [S] long, text token ids (-1: visual). stop: strings that end the answer.
+    embeds: [S, D]. position: [S] long rotary positions, with M-RoPE the greatest of each row's three.
+    segment: [S] uint8, a `Segment`. wire: [S] long, which of `tokens` a visual row comes from (-1: text).
+    token: [S] long, its row there (-1: text). ids: [S] long, text token ids (-1: visual). stop: strings that
+    end the answer. rope: [S, 3] long, M-RoPE's time, row and column; None: the model has plain positions.
     """
 
     embeds: Tensor
@@ -40,9 +41,12 @@ class LLMInput:
     ids: Tensor
     tokens: tuple[VisualTokens, ...] = ()
     stop: tuple[str, ...] = ()
+    rope: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_rows("LLMInput", len(self.embeds), self, ("position", "segment", "wire", "token", "ids"))
+        if self.rope is not None and self.rope.shape != (len(self.embeds), 3):
+            raise ValueError(f"LLMInput: {len(self.embeds)} rows, but rope {tuple(self.rope.shape)}")
 
     def __len__(self) -> int:
         return len(self.embeds)
@@ -103,6 +107,11 @@ class LLMState:
     def segment(self) -> Tensor:
         """[S] uint8: the `Segment` of every row."""
         return self.input.segment[self.row]
+
+    @property
+    def place(self) -> Tensor:
+        """[S] positions, or with M-RoPE [S, 3]: what the rotary embedding takes."""
+        return self.position if self.input.rope is None else self.input.rope[self.row]
 
     @property
     def visual(self) -> Tensor:
