@@ -82,16 +82,19 @@ def _tokenizer(found: Checkpoint) -> Any:
         return None
     import transformers
 
-    kind = read_json(found.folder / "tokenizer_config.json").get("tokenizer_class", "LlamaTokenizer")
+    settings = read_json(found.folder / "tokenizer_config.json")
+    kind, more = settings.get("tokenizer_class", "LlamaTokenizer"), {}
     if "tokenizer.json" in names:
         kind = "PreTrainedTokenizerFast"
+    elif kind.startswith("Llama"):  # what the class did by itself when these files were written
+        more = {"add_bos_token": settings.get("add_bos_token", True)}
     if kind not in TOKENIZERS:
         raise CheckpointError(
             f"{found.facts.name}: tokenizer {kind!r} is not known; add a tokenizer.json, or use one of "
             f"{', '.join(TOKENIZERS)}"
         )
     try:
-        return getattr(transformers, kind).from_pretrained(str(found.folder), local_files_only=True)
+        return getattr(transformers, kind).from_pretrained(str(found.folder), local_files_only=True, **more)
     except Exception as error:
         raise CheckpointError(
             f"{found.facts.name}: its tokenizer ({', '.join(sorted(names))}) cannot be read: {error}"
