@@ -267,27 +267,3 @@ def lightcompress(case: Case) -> None:
         visual = project_mlp(model.projector, out)
         case.check(visual.features[None], f"{run['key']}.image_features")
         check_llm(case, model, visual, run["key"])
-
-
-@runs("visionzip", "Qwen2.5-VL (tower without CLS), LightCompress variant")
-def qwen_compression(case: Case) -> None:
-    """The compression alone, fed with the record, as the `compress_*` cases are.
-
-    There is no Qwen2.5-VL tower or M-RoPE language model in tokenloom yet: scores, keys, merged tokens and
-    full positions are taken from the record, and `zip*.logits` are not computed.
-    """
-    want = case.expected
-    _, down, across = (case.inputs["image_grid_thw"][0] // torch.tensor([1, 2, 2])).tolist()
-    side = {"received_attention": want["score"], "keys": want["key"][0]}
-    merged = Patches.of_patches(grid_source(1, down, across), want["full.image_features"], side)
-    ids = case.inputs["input_ids"][0]
-    first = int((ids == 70).nonzero()[0, 0])
-    for run in case.facts["runs"]:
-        n = len(merged)
-        keep, targets = int(run["dominant_ratio"] * n), max(int(run["contextual_ratio"] * n), 1)
-        picked = select_dominant(merged, keep=keep, score="received")
-        out = merge_contextual(picked.kept, picked.rest, targets=targets, order="in_place")
-        rows = want[f"{run['key']}.inputs_embeds"][0, first : first + len(out)]
-        case.check(out.features, rows, run["key"])
-        position = want["full.position_ids"][:, 0, first + out.side["place"]]
-        case.check(position, want[f"{run['key']}.position_ids"][:, 0, first : first + len(out)])
