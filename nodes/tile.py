@@ -33,6 +33,8 @@ def _foresee(chat: Prepared | None, *frames: object, aspect: Aspect) -> None:
         facts = image_facts("preprocess", chat)
         if aspect == "anyres" or (aspect == "auto" and facts.aspect == "anyres"):
             anyres.select_best_resolution((1, 1), facts.pinpoints)
+        elif aspect != "auto":
+            _resized("preprocess", facts, None)
 
 
 @node(version=1, foresee=_foresee)
@@ -42,10 +44,15 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
     chat: the checkpoint (or its tower); its facts say the tile's size, mean, std and aspect.
     frames: pictures or frames of a clip, in order.
     aspect: auto is the checkpoint's own choice (frames of a clip are never cut up: square instead of anyres);
-        pad: the whole picture on a square; square: the centre; anyres: a base tile and a grid.
+        pad: the whole picture on a square; square: the centre; anyres: a base tile and a grid. Qwen2.5-VL's
+        own: a tile of the picture's size, its sides rounded.
     """
     facts = image_facts("preprocess", chat)
     chosen = aspect if aspect != "auto" else facts.aspect
+    if chosen == "qwen":
+        _refuse_clips(frames)
+        return _tiles("preprocess", frames, facts, _rounded(facts))
+    facts = _resized("preprocess", facts, None)
     if aspect == "auto" and chosen == "anyres" and any(f.clip for f in frames):
         chosen = "square"  # as LLaVA-NeXT's video code does: every frame through the plain processor
     if chosen == "pad":
@@ -66,7 +73,7 @@ def pad_square(
     size: S, if not the checkpoint's.
     background: red, green, blue of 0..255, if not the checkpoint's mean.
     """
-    facts = _resized(image_facts("pad_square", chat), size)
+    facts = _resized("pad_square", image_facts("pad_square", chat), size)
     colour = pixels.mean_colour(facts.mean) if background is None else _checked(background)
     return _tiles("pad_square", frames, facts, _padded(facts.size, colour))
 
@@ -79,7 +86,7 @@ def resize_crop(chat: Prepared, *frames: Frames, size: Side | None = None) -> Ti
     frames: pictures or frames of a clip, in order.
     size: S, if not the checkpoint's.
     """
-    facts = _resized(image_facts("resize_crop", chat), size)
+    facts = _resized("resize_crop", image_facts("resize_crop", chat), size)
     return _tiles("resize_crop", frames, facts, _centre(facts.size))
 
 
@@ -101,7 +108,7 @@ def tile_anyres(
     pinpoints: canvases as WIDTHxHEIGHT, e.g. [336x672, 672x336], if not the checkpoint's.
     background: red, green, blue of 0..255 around the picture.
     """
-    facts = _resized(image_facts("tile_anyres", chat), size)
+    facts = _resized("tile_anyres", image_facts("tile_anyres", chat), size)
     canvases = facts.pinpoints if pinpoints is None else tuple(map(_canvas, pinpoints))
     return _tiles("tile_anyres", frames, facts, _anyres(facts.size, canvases, _checked(background)))
 
@@ -127,6 +134,13 @@ def _tiles(where: str, frames: Sequence[Frames], facts: ImageFacts, cutter: Cutt
         for cell, tile in cutter(pixels.as_array(picture)):
             cells.append(cell)
             layout.append(replace(tile, frame=number))
+    sizes = {(cell.shape[1], cell.shape[0]) for cell in cells}
+    if len(sizes) > 1:
+        shown = " and ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise MediaError(
+            f"{where}.frames: this checkpoint's pictures keep their own sizes, here {shown}, but tiles of "
+            "one wire have one size; give every picture a chain of its own, up to place_tokens"
+        )
     return Tiles(
         pixels.normalise(cells, facts.mean, facts.std),
         tuple(layout),
@@ -153,6 +167,15 @@ def _centre(side: int) -> Cutter:
     return cutter
 
 
+def _rounded(facts: ImageFacts) -> Cutter:
+    def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
+        height, width = picture.shape[:2]
+        size = pixels.rounded_size((width, height), facts.multiple, facts.min_pixels, facts.max_pixels)
+        yield pixels.resize(picture, size), Tile(frame=0, box=(0.0, 0.0, float(width), float(height)))
+
+    return cutter
+
+
 def _anyres(side: int, canvases: Sequence[anyres.Size], colour: Colour) -> Cutter:
     def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
         height, width = picture.shape[:2]
@@ -173,7 +196,20 @@ def _anyres(side: int, canvases: Sequence[anyres.Size], colour: Colour) -> Cutte
     return cutter
 
 
-def _resized(facts: ImageFacts, size: int | None) -> ImageFacts:
+def _refuse_clips(frames: Sequence[Frames]) -> None:
+    if any(f.clip for f in frames):
+        raise MediaError(
+            "preprocess.frames: a clip, but of this checkpoint's family (Qwen2.5-VL) only pictures are "
+            "supported; wire load_image"
+        )
+
+
+def _resized(where: str, facts: ImageFacts, size: int | None) -> ImageFacts:
+    if size is None and not facts.size:
+        raise CheckpointError(
+            f"{where}: this checkpoint's pictures keep their own sizes and have no side S; use preprocess "
+            "with aspect: auto"
+        )
     return facts if size is None else replace(facts, size=size)
 
 

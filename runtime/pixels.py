@@ -6,6 +6,7 @@ only 256 values, so looking them up is exact and cheap. S = tile side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,6 +69,26 @@ def shortest_side_crop(picture: Pixels, side: int) -> tuple[Pixels, Box]:
     if scaled[0] * scaled[1] > MOST:  # a hair-thin picture: resize only what stays
         return resize(picture, (side, side), box), box
     return resize(picture, scaled)[top : top + side, left : left + side], box
+
+
+def rounded_size(size: Size, multiple: int, least: int, most: int) -> Size:
+    """The nearest (width, height) in multiples of `multiple` that covers `least` to `most` pixels.
+
+    As Qwen's `smart_resize`. Errors: MediaError for a picture over 200 times longer than wide.
+    """
+    width, height = size
+    if max(size) > 200 * min(size):
+        raise MediaError(
+            f"preprocess: a {width}x{height} picture is over 200 times longer than wide; crop it"
+        )
+    sides = [round(side / multiple) * multiple for side in size]
+    if sides[0] * sides[1] > most:
+        shrink = math.sqrt(width * height / most)
+        sides = [max(multiple, math.floor(side / shrink / multiple) * multiple) for side in size]
+    elif sides[0] * sides[1] < least:
+        grow = math.sqrt(least / (width * height))
+        sides = [math.ceil(side * grow / multiple) * multiple for side in size]
+    return sides[0], sides[1]
 
 
 def cut(canvas: Pixels, side: int) -> Pixels:
