@@ -110,7 +110,8 @@ def _merged(
     is_target_R = torch.zeros(len(rest), dtype=torch.bool, device=rest.device)
     is_target_R[index_KM[valid_KM]] = is_target_KM[valid_KM]
     taken_R = target_K[rest.home] > 0  # a tile without targets drops its rest
-    rest, group_R, is_target_R = rest.select(taken_R), group_R[taken_R], is_target_R[taken_R]
+    if not bool(taken_R.all()):
+        rest, group_R, is_target_R = rest.select(taken_R), group_R[taken_R], is_target_R[taken_R]
 
     groups = int(target_K.sum())
     place_G = group_R.new_empty(groups)

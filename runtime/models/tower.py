@@ -71,7 +71,7 @@ class VisionTower:
         tile_grid(self.facts, pixels, interpolate)
         found: dict[str, Tensor] = {}
         hidden = self._embed(pixels, interpolate)
-        features = hidden
+        features = torch.empty(0)  # not the embeddings: they would stay in memory
         for i in range(max([feature, *at.values()]) + 1):
             if i:
                 hidden = self._step(
