@@ -10,7 +10,7 @@ N = tokens, M = memberships, D = width, K = tiles, P = patches of a tile
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Self, TypeVar, overload
@@ -32,6 +32,7 @@ class Tokens:
     float32. kind: [N] uint8, a `Kind`. home: [N] long, the tile where the token sits in reading order (a
     special token or [CLS] has no members but still a home; a token merged across tiles has the home of its
     first). side: demanded channels by `Need.key`, each [N, ...]. All on one device. Never written into.
+    proven: the numbers follow from those of checked tokens and are not looked through again (makers only).
     """
 
     features: Tensor
@@ -42,8 +43,9 @@ class Tokens:
     kind: Tensor
     home: Tensor
     side: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    proven: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, proven: bool) -> None:
         n, m = len(self.features), len(self.member)
         wrong = [
             f"{name} {tuple(t.shape)} {t.dtype}, wanted {shape} {dtype}"
@@ -65,7 +67,7 @@ class Tokens:
         devices = {t.device for t in (*parts, *self.side.values())}
         if len(devices) > 1:
             wrong.append(f"tensors on {', '.join(sorted(map(str, devices)))}, wanted one device")
-        wrong = wrong or self._wrong_contents()
+        wrong = wrong or ([] if proven else self._wrong_contents())
         if wrong:
             raise ValueError(f"{type(self).__name__}: {'; '.join(wrong)}")
         object.__setattr__(self, "side", MappingProxyType(dict(self.side)))
@@ -120,6 +122,7 @@ class Tokens:
             kind.flatten(),
             torch.arange(tiles, device=device).repeat_interleave(rows + extra),
             side or {},
+            proven=True,
         )
 
     @classmethod
@@ -193,8 +196,10 @@ class Tokens:
             raise ValueError(
                 f"select: index is {tuple(index.shape)} {index.dtype}, wanted [n] long or [N] bool"
             )
-        if len(index) and (int(index.max()) >= len(self) or int(index.min()) < 0):
-            raise ValueError(f"select: rows {int(index.min())}..{int(index.max())} of {len(self)} tokens")
+        if len(index):
+            low, high = torch.stack(torch.aminmax(index)).tolist()
+            if low < 0 or high >= len(self):
+                raise ValueError(f"select: rows {low}..{high} of {len(self)} tokens")
         count = self.count[index]
         start = starts(count)
         m = int(start[-1])
@@ -211,6 +216,7 @@ class Tokens:
             kind=self.kind[index],
             home=self.home[index],
             side=side,
+            proven=True,
         )
 
     def merge(
@@ -246,6 +252,7 @@ class Tokens:
             kind=self.kind[first] if kind is None else torch.full_like(self.kind[first], int(kind)),
             home=self.home[first],
             side={k: mean(v, assign, part, groups) for k, v in self.side.items()},
+            proven=True,
         )
 
     def _merge_parts(self, assign: Tensor, weight: Tensor | None, groups: int) -> tuple[Tensor, Tensor]:
@@ -295,6 +302,7 @@ class Tokens:
             torch.cat([p.kind for p in parts]),
             torch.cat([p.home for p in parts]),
             {k: torch.cat([p.side[k] for p in parts]) for k in shared},
+            proven=True,
         )
 
     @overload
@@ -306,12 +314,20 @@ class Tokens:
         if len(features) != len(self):
             raise ValueError(f"with_features: {len(features)} rows for {len(self)} tokens")
         return (into or type(self))(
-            features, self.source, self.start, self.member, self.share, self.kind, self.home, self.side
+            features,
+            self.source,
+            self.start,
+            self.member,
+            self.share,
+            self.kind,
+            self.home,
+            self.side,
+            proven=True,
         )
 
     def with_side(self, **channels: Tensor) -> Self:
         """The same tokens with further side channels."""
-        return replace(self, side={**self.side, **channels})
+        return replace(self, side={**self.side, **channels}, proven=True)
 
     def to(self, device: torch.device | str) -> Self:
         """The same tokens on another device."""
@@ -321,7 +337,7 @@ class Tokens:
             name: getattr(self, name).to(device)
             for name in ("features", "start", "member", "share", "kind", "home")
         }
-        return replace(self, **moved, side={k: v.to(device) for k, v in self.side.items()})
+        return replace(self, **moved, side={k: v.to(device) for k, v in self.side.items()}, proven=True)
 
 
 @dataclass(frozen=True, eq=False)

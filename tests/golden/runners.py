@@ -1,4 +1,4 @@
-"""Which function runs which kind of golden case. A runner drives public nodes and asserts against `expected`."""
+"""Which function runs which kind of golden case: through public nodes, against `expected`."""
 
 from __future__ import annotations
 

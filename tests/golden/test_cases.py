@@ -16,7 +16,7 @@ for _file in sorted(Path(__file__).parent.glob("run_*.py")):
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
 def test_case(case: Case) -> None:
     """The nodes reproduce what the released code gave."""
-    assert case.kind in RUNNERS, f"no runner for golden cases of kind {case.kind!r}; write one in tests/golden"
+    assert case.kind in RUNNERS, f"no runner for cases of kind {case.kind!r}; write one in tests/golden"
     RUNNERS[case.kind](case)
 
 
