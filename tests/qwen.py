@@ -36,7 +36,7 @@ PREPROCESSOR: dict[str, Any] = {
     "min_pixels": 24 * 24, "max_pixels": 64 * 64, "patch_size": 4, "merge_size": 2, "temporal_patch_size": 2,
     "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
 }  # fmt: skip
-IDS = {
+IDS: dict[str, Any] = {
     "image_token_id": IMAGE,
     "video_token_id": VIDEO,
     "vision_start_token_id": START,
