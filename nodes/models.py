@@ -34,7 +34,7 @@ def _load_model(
 def load_model(
     *, checkpoint: str, revision: str | None = None, dtype: Dtype = "auto", device: str = "auto"
 ) -> Loaded:
-    """Tower, projector, language model and chat format of a LLaVA-1.5 or LLaVA-NeXT checkpoint.
+    """Tower, projector, language model and chat format of a LLaVA-1.5, LLaVA-NeXT or Qwen2.5-VL checkpoint.
 
     checkpoint: a folder, the name of a bundled checkpoint, or a hub id.
     revision: branch, tag or commit of a hub id.

@@ -23,6 +23,7 @@ TemplateName = Literal[
     "mistral_instruct",
     "chatml_direct",
     "mpt",
+    "qwen2_5_vl",
     "plain",
     "tokenizer",
 ]

@@ -99,7 +99,8 @@ def test_clips_are_not_supported() -> None:
 
 def test_there_is_no_side_to_pad_to() -> None:
     """When run and when planned."""
-    want = ": this checkpoint's pictures keep their own sizes and have no side S; use preprocess with aspect: auto"
+    want = ": this checkpoint's pictures keep their own sizes and have no side S; use preprocess with "
+    want += "aspect: auto"
     with pytest.raises(CheckpointError) as error:
         pad_square(OWN, pictures((50, 37)))
     assert str(error.value) == "pad_square" + want

@@ -42,6 +42,15 @@ def test_a_state_knows_the_segments_of_the_rows_that_are_left() -> None:
     assert len(state()) == 3
 
 
+def test_a_state_looks_its_places_up() -> None:
+    """Plain positions, or three axes through the original row."""
+    plain, rope = state(), torch.arange(12).reshape(4, 3)
+    assert plain.place.equal(plain.position)
+    assert replace(plain, input=replace(plain.input, rope=rope)).place.equal(rope[[0, 2, 3]])
+    with pytest.raises(ValueError, match=r"LLMInput: 4 rows, but rope \(3, 3\)"):
+        replace(plain.input, rope=rope[1:])
+
+
 def test_rows_of_a_state_must_agree() -> None:
     """A pruned hidden needs pruned positions."""
     with pytest.raises(ValueError) as caught:
