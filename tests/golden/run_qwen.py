@@ -58,7 +58,7 @@ def qwen(case: Case) -> None:
     assert facts.tower is not None
     assert facts.chat is not None
     assert facts.chat.image_token is not None
-    tiles = unflattened(case.inputs["pixel_values"], case.facts["image_grid_thw"], facts.tower)
+    tiles = unflattened(case.inputs["pixel_values"], case.inputs["image_grid_thw"][0].tolist(), facts.tower)
     with demand(Need("received_attention"), Need("keys")):
         patches = encode_vision(model.vision, tiles)
     visual: VisualTokens = project_merger(model.projector, patches)
