@@ -194,8 +194,8 @@ def _measure(script: str, case: Case, asked: argparse.Namespace) -> Outcome:
     runs = []
     for _ in range(asked.processes):
         if case.measure == "peak":
-            names = fresh(script, "--worker", case.name, "?", *extra)
-            runs.append({n: fresh(script, "--worker", case.name, n, *extra)[n] for n in names})
+            sides = fresh(script, "--worker", case.name, "?", *extra)
+            runs.append({n: fresh(script, "--worker", case.name, n, *extra)[n] for n in sides})
         else:
             runs.append(fresh(script, "--worker", case.name, "", *extra))
     medians = [{n: statistics.median(v) * case.scale / case.per for n, v in run.items()} for run in runs]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import harness
 import torch
-from tokenloom.runtime.values import Patches, Source, Tile
 from torch import Tensor
+
+from tokenloom.runtime.values import Patches, Source, Tile
 
 TILES, SIDE, WIDTH = 174, 24, 1024  # 100,224 patches of ViT-L/14-336
 

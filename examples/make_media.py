@@ -104,7 +104,8 @@ class Canvas:
     def picture(self) -> NDArray[np.uint8]:
         """uint8 [H, W, 3], samples averaged."""
         small = self.rgb.reshape(self.height, self.scale, self.width, self.scale, 3).mean((1, 3))
-        return np.round(np.clip(small, 0, 1) * 255).astype(np.uint8)
+        levels: NDArray[np.uint8] = np.round(np.clip(small, 0, 1) * 255).astype(np.uint8)
+        return levels
 
 
 RED, BLUE, YELLOW = (0.86, 0.20, 0.18), (0.20, 0.42, 0.86), (0.96, 0.74, 0.16)

@@ -175,7 +175,8 @@ class NodeType(Generic[P, R]):
                 args.extend(sockets.get(name, ()))
             else:
                 args.append(sockets.get(name, socket.absent))
-        return self.fn(*args, **widgets)
+        function: Callable[..., R] = self.fn
+        return function(*args, **widgets)
 
     def many(self, calls: Sequence[tuple[Any, ...]], **widgets: Any) -> list[R]:
         """One result per tuple of socket values, all with the same widgets; in one pass if the node can.
