@@ -39,7 +39,8 @@ class Canvas:
         ground = far + (near - far) * depth**0.6
         stripes = np.sin(1.6 / (depth[..., 0] + 0.08) * 4) * 0.018
         ground = ground + stripes[..., None]
-        return np.where((self.y >= line)[..., None], ground, sky)
+        scene: Array = np.where((self.y >= line)[..., None], ground, sky)
+        return scene
 
     def blend(self, mask: Array, colour: Array) -> None:
         """Lay a colour (one, or one per sample) over the image where `mask` is 1."""
@@ -99,7 +100,8 @@ class Canvas:
         for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
             signs.append((x1 - x0) * (self.y - y0) - (y1 - y0) * (self.x - x0))
         inside = np.all([s >= 0 for s in signs], 0) | np.all([s <= 0 for s in signs], 0)
-        return inside.astype(float)
+        mask: Array = inside.astype(float)
+        return mask
 
     def picture(self) -> NDArray[np.uint8]:
         """uint8 [H, W, 3], samples averaged."""
