@@ -1,6 +1,6 @@
 """The disk tier: `<key>.safetensors` holds a value, `<key>.json` beside it says what it is and from what.
 
-A value's file is complete in itself (tensors, tree and checksum), written to a temporary file, synced and
+A value's file is complete in itself (tensors, tree, checksum and its own key), written to a temporary file, synced and
 renamed; so a reader in another process sees a whole file or none. The JSON is for people and `explain`.
 """
 
@@ -69,7 +69,7 @@ class Disk:
             self._warn(f"cannot be read: {error.strerror or error}")
             return None
         try:
-            value, seconds = _decode(data)
+            value, seconds = _decode(data, key)
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             warnings.warn(
                 f"cache file {path} is damaged ({error}); computed again", CacheWarning, stacklevel=2
@@ -83,7 +83,12 @@ class Disk:
     def write(self, key: str, packed: Packed, manifest: Mapping[str, Any]) -> bool:
         """Put a value down; False, with one warning per cache, when the folder does not take it."""
         seconds = str(manifest.get("seconds", 0.0))
-        meta = {"tree": json.dumps(packed.tree), "checksum": packed.checksum(), "seconds": seconds}
+        meta = {
+            "key": key,
+            "tree": json.dumps(packed.tree),
+            "checksum": packed.checksum(),
+            "seconds": seconds,
+        }
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,9 +160,11 @@ class Disk:
             warnings.warn(text, CacheWarning, stacklevel=3)
 
 
-def _decode(data: bytes) -> tuple[Any, float]:
+def _decode(data: bytes, key: str) -> tuple[Any, float]:
     size = int.from_bytes(data[:8], "little")
     meta = json.loads(data[8 : 8 + size])["__metadata__"]
+    if meta["key"] != key:  # a file that was copied or renamed
+        raise ValueError(f"it holds the value of key {meta['key']}")
     packed = Packed(json.loads(meta["tree"]), load(data))
     if packed.checksum() != meta["checksum"]:
         raise ValueError("checksum differs")

@@ -206,6 +206,18 @@ def test_damaged_file(damage: str, tmp_path: Path) -> None:
     assert len(e.CALLS) == 2
 
 
+def test_file_of_another_key(tmp_path: Path) -> None:
+    """A sound cache file under another key's name is a miss with a warning, never the other key's value."""
+    disk, mine, other = Disk(tmp_path, 1 << 30), "ab" + "0" * 30, "ab" + "1" * 30
+    disk.write(mine, pack(torch.arange(3)), {"seconds": 1.0})
+    disk.path(mine).rename(disk.path(other))
+    with pytest.warns(CacheWarning) as caught:
+        assert disk.read(other) is None
+    damaged = f"cache file {disk.path(other)} is damaged (it holds the value of key {mine}); computed again"
+    assert [str(w.message) for w in caught] == [damaged]
+    assert not disk.has(other)
+
+
 def test_damaged_file_before_which_nothing_is_cached(tmp_path: Path) -> None:
     """When the damaged value's own inputs are needed again, they are found or computed too."""
     run(chain(), cache=Cache(tmp_path))
