@@ -10,11 +10,11 @@ A benchmark file declares cases and hands them to `main`:
 
 `python bench/NAME.py --json FILE` then runs every case in `--processes` fresh processes. Inside one process
 the sides take turns (a b c, c b a, ...), so that drift hits all of them alike; the figure of a process is the
-median over its repeats, in CPU seconds of all its threads (`time.process_time`; wall seconds with
-`--clock wall`, for a GPU: let the sides synchronise). The table shows the median over processes with its
+median over its repeats, in CPU seconds of all its threads (`time.process_time`), with `--clock wall` in wall
+seconds, with `--clock cuda` in seconds between two CUDA events. The table shows the median over processes with its
 range, and the ratio to the base, formed within each process; a ratio whose range holds 1 is called equal.
 `measure="peak"` runs each side alone in a process of its own and compares how far its resident memory rises
-(MB). `per` divides the figures (work items of one call), `scale` and `unit` say how they are printed.
+(MB); with `--clock cuda`, the memory that torch allocates on the device. `per` divides the figures (work items of one call), `scale` and `unit` say how they are printed.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ class Outcome:
 
 
 def alternate(
-    sides: Sides, repeats: int = 7, clock: Callable[[], float] = time.process_time, warm: int = 1
+    sides: Sides, repeats: int = 7, clock: Callable[[], float] | None = time.process_time, warm: int = 1
 ) -> Samples:
-    """`repeats` timings of every side in turns, after `warm` untimed calls of each."""
+    """`repeats` timings of every side in turns, after `warm` untimed calls of each; clock None: CUDA events."""
     for _ in range(warm):
         for run in sides.values():
             run()
@@ -106,10 +106,26 @@ def alternate(
         names = list(sides) if turn % 2 == 0 else list(sides)[::-1]
         for name in names:
             gc.collect()
-            begin = clock()
-            sides[name]()
-            samples[name].append(clock() - begin)
+            samples[name].append(_on_device(sides[name]) if clock is None else _seconds(sides[name], clock))
     return samples
+
+
+def _seconds(run: Callable[[], object], clock: Callable[[], float]) -> float:
+    begin = clock()
+    run()
+    return clock() - begin
+
+
+def _on_device(run: Callable[[], object]) -> float:
+    """Seconds between two CUDA events around one call."""
+    import torch
+
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    run()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1000
 
 
 def peak(run: Callable[[], object]) -> float:
@@ -118,6 +134,18 @@ def peak(run: Callable[[], object]) -> float:
     before = _resident()
     run()
     return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before, 0.0)
+
+
+def device_peak(run: Callable[[], object]) -> float:
+    """MB by which the memory that torch allocates on the CUDA device rises at most during one call."""
+    import torch
+
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def fresh(script: str, *args: str) -> Samples:
@@ -156,7 +184,7 @@ def main(script: str, cases: Sequence[Case], argv: Sequence[str] | None = None) 
     parser.add_argument("--processes", type=int, default=3, help="fresh processes per case")
     parser.add_argument("--repeats", type=int, help="timings of every side per process")
     parser.add_argument("--case", action="append", help="only these cases", choices=[c.name for c in cases])
-    parser.add_argument("--clock", choices=("process", "wall"), default="process")
+    parser.add_argument("--clock", choices=("process", "wall", "cuda"), default="process")
     parser.add_argument("--worker", nargs=2, metavar=("CASE", "SIDE"), help=argparse.SUPPRESS)
     asked = parser.parse_args(argv)
     if asked.worker:
@@ -213,10 +241,11 @@ def _work(case: Case, side: str, asked: argparse.Namespace) -> None:
     if side == "?":
         samples: Samples = {name: [] for name in sides}
     elif case.measure == "peak":
-        samples = {side: [peak(sides[side])]}
+        samples = {side: [(device_peak if asked.clock == "cuda" else peak)(sides[side])]}
     else:
-        clock = time.perf_counter if asked.clock == "wall" else time.process_time
-        samples = alternate(sides, asked.repeats or case.repeats, clock)
+        clocks = {"process": time.process_time, "wall": time.perf_counter, "cuda": None}
+        warm = 3 if asked.clock == "cuda" else 1
+        samples = alternate(sides, asked.repeats or case.repeats, clocks[asked.clock], warm)
     print(MARK + json.dumps(samples))
 
 

@@ -10,7 +10,7 @@ Memory is the rise of the resident set above the loaded weights. glibc keeps fre
 moves it by 100 MB and more from process to process; MALLOC_MMAP_THRESHOLD_=1048576 and
 MALLOC_TRIM_THRESHOLD_=1048576 in the environment give them back at once, for every side alike.
 
-On a machine with CUDA everything runs there in float16 (`--clock wall`: every side waits for the device).
+On a machine with CUDA everything runs there in float16: say `--clock cuda`.
 """
 
 from __future__ import annotations
