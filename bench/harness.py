@@ -9,12 +9,13 @@ A benchmark file declares cases and hands them to `main`:
         harness.main(__file__, [harness.Case("batch 1", sides, base="plain", target={"ours": 1.03})])
 
 `python bench/NAME.py --json FILE` then runs every case in `--processes` fresh processes. Inside one process
-the sides take turns (a b c, c b a, ...), so that drift hits all of them alike; the figure of a process is the
-median over its repeats, in CPU seconds of all its threads (`time.process_time`), with `--clock wall` in wall
-seconds, with `--clock cuda` in seconds between two CUDA events. The table shows the median over processes with its
-range, and the ratio to the base, formed within each process; a ratio whose range holds 1 is called equal.
-`measure="peak"` runs each side alone in a process of its own and compares how far its resident memory rises
-(MB); with `--clock cuda`, the memory that torch allocates on the device. `per` divides the figures (work items of one call), `scale` and `unit` say how they are printed.
+the sides take turns (a b c, c b a, ...), so that drift hits all of them alike; the figure of a process is
+the median over its repeats, in CPU seconds of all its threads (`time.process_time`), with `--clock wall` in
+wall seconds, with `--clock cuda` in seconds between two CUDA events. The table shows the median over
+processes with its range, and the ratio to the base, formed within each process; a ratio whose range holds 1
+is called equal. `measure="peak"` runs each side alone in a process of its own and compares how far its
+resident memory rises (MB); with `--clock cuda`, the memory that torch allocates on the device. `per` divides
+the figures (work items of one call), `scale` and `unit` say how they are printed.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Outcome:
 def alternate(
     sides: Sides, repeats: int = 7, clock: Callable[[], float] | None = time.process_time, warm: int = 1
 ) -> Samples:
-    """`repeats` timings of every side in turns, after `warm` untimed calls of each; clock None: CUDA events."""
+    """`repeats` timings of every side in turns, after `warm` untimed calls; clock None: CUDA events."""
     for _ in range(warm):
         for run in sides.values():
             run()
@@ -120,12 +121,13 @@ def _on_device(run: Callable[[], object]) -> float:
     """Seconds between two CUDA events around one call."""
     import torch
 
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    event: Any = torch.cuda.Event  # torch does not type it
+    begin, end = event(enable_timing=True), event(enable_timing=True)
     begin.record()
     run()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) / 1000
+    return float(begin.elapsed_time(end)) / 1000
 
 
 def peak(run: Callable[[], object]) -> float:
