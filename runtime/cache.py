@@ -151,8 +151,8 @@ class Cache:
 def default_folder() -> Path:
     """TOKENLOOM_CACHE, or `tokenloom` in the user's cache folder of the platform."""
     if named := os.environ.get("TOKENLOOM_CACHE"):
-        return Path(named).expanduser()
-    home = Path.home()
+        return Path(os.path.expanduser(named))
+    home = Path(os.path.expanduser("~"))
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "tokenloom"
     if sys.platform == "win32":

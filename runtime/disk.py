@@ -1,7 +1,8 @@
 """The disk tier: `<key>.safetensors` holds a value, `<key>.json` beside it says what it is and from what.
 
-A value's file is complete in itself (tensors, tree, checksum and its own key), written to a temporary file, synced and
-renamed; so a reader in another process sees a whole file or none. The JSON is for people and `explain`.
+A value's file is complete in itself (tensors, tree, checksum and its own key), written to a temporary file,
+synced and renamed; so a reader in another process sees a whole file or none. The JSON is for people and
+`explain`.
 """
 
 from __future__ import annotations

@@ -46,10 +46,10 @@ def convert(
     Errors: CheckpointError for an existing target, nothing to convert, a missing shard, or a pickle that
     holds anything but tensors.
     """
-    target = Path(target).expanduser()
+    target = Path(os.path.expanduser(target))
     if target.exists() or target.is_symlink():
         raise CheckpointError(f"{target}: exists already; convert writes a new folder, choose another name")
-    file = Path(source).expanduser()
+    file = Path(os.path.expanduser(source))
     folder = file.resolve().parent if file.is_file() else resolve(source, pickled=True)
     files = [file.resolve()] if file.is_file() else _pickles(folder, source)
     with _new_folder(target) as work:
@@ -69,7 +69,13 @@ def _pickles(folder: Path, source: str) -> list[Path]:
     """The weight files of a folder, those of its index if it has one."""
     indexes = sorted(folder.glob("*.bin.index.json"))
     if indexes:
-        names = sorted({str(name) for name in (read_json(indexes[0]).get("weight_map") or {}).values()})
+        places = read_json(indexes[0]).get("weight_map")
+        if not isinstance(places, dict) or not places:
+            raise CheckpointError(
+                f"{indexes[0]}: not an index; wanted JSON with a weight_map from tensor names to files; "
+                f"download it again"
+            )
+        names = sorted({str(name) for name in places.values()})
         if bad := [name for name in names if Path(name).name != name or "\\" in name]:
             raise CheckpointError(
                 f"{indexes[0]}: points to {bad[0]!r}, and is refused; a shard lies in the checkpoint's own "

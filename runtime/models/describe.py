@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -82,7 +83,7 @@ def describe_projector(
 
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
-    file = Path(checkpoint).expanduser()
+    file = Path(os.path.expanduser(checkpoint))
     if file.is_file():
         folder, name = file.resolve().parent, file.name
     else:

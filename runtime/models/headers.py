@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def read_header(file: Path) -> dict[str, Stored]:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror or error})") from error
     try:
         header = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _nonsense(file, "a header that is not JSON") from None
     if not isinstance(header, dict):
         raise _nonsense(file, "a header that is not a mapping")
@@ -86,7 +87,7 @@ def _sharded(folder: Path) -> dict[str, Stored]:
     try:
         weight_map = json.loads(where.read_text(encoding="utf-8"))["weight_map"]
         files = {str(name): str(file) for name, file in weight_map.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(
             f"{where}: not an index; wanted JSON with a weight_map from tensor names to files; "
             f"download it again"
@@ -174,7 +175,7 @@ def _without_weights(folder: Path, shown: str, target: str) -> CheckpointError:
             f"{shown}: only pickled weights ({', '.join(pickled[:3])}{', ...' if len(pickled) > 3 else ''}), "
             f"and reading a pickle can run code; write safetensors once with\n  {command}"
         )
-    if not Path(shown).expanduser().is_dir():  # pickled weights of a hub id are not downloaded
+    if not os.path.isdir(os.path.expanduser(shown)):  # pickled weights of a hub id are not downloaded
         return CheckpointError(
             f"{shown}: no safetensors there; if it has .bin files, write safetensors once with\n  {command}"
         )

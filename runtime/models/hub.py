@@ -6,6 +6,7 @@ they mean everywhere; there is no cache of our own.
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +31,7 @@ def resolve(
     weights: False for configurations alone. pickled: also `.bin` files (only `tokenloom convert` reads them).
     Errors: CheckpointError when there is no such folder, bundled name or repository, or no way to reach it.
     """
-    folder = Path(checkpoint).expanduser()
+    folder = Path(os.path.expanduser(checkpoint))  # ~nobody stays as it is
     local = folder if folder.is_dir() else BUNDLED / checkpoint if checkpoint in bundled_names() else None
     if local is not None:
         if revision is not None:

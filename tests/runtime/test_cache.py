@@ -362,6 +362,8 @@ def test_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """TOKENLOOM_CACHE names the folder; else it lies in the user's cache folder."""
     monkeypatch.setenv("TOKENLOOM_CACHE", "/some/where")
     assert default_folder() == Path("/some/where")
+    monkeypatch.setenv("TOKENLOOM_CACHE", "~nobody-of-that-name/cache")
+    assert default_folder() == Path("~nobody-of-that-name/cache")
     monkeypatch.delenv("TOKENLOOM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     if sys.platform == "linux":

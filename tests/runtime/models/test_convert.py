@@ -172,6 +172,31 @@ def test_missing_shard(tmp_path: Path) -> None:
     assert [f.name for f in tmp_path.iterdir()] == ["src"]
 
 
+@pytest.mark.parametrize("content", ["{}", '{"weight_map": ["a"]}', '{"weight_map": {}}'])
+def test_index_without_map(tmp_path: Path, content: str) -> None:
+    """An index of pickled shards that is something else is refused."""
+    index = tmp_path / "src" / "pytorch_model.bin.index.json"
+    index.parent.mkdir()
+    index.write_text(content)
+    with pytest.raises(CheckpointError) as error:
+        convert(str(tmp_path / "src"), tmp_path / "dst")
+    assert str(error.value) == (
+        f"{index}: not an index; wanted JSON with a weight_map from tensor names to files; download it again"
+    )
+
+
+@pytest.mark.parametrize("place", ["../evil.bin", "/etc/passwd", "a\\b", "sub/x.bin"])
+def test_index_that_points_elsewhere(tmp_path: Path, place: str) -> None:
+    """An index of pickled shards may only name files of its own folder."""
+    index = tmp_path / "src" / "pytorch_model.bin.index.json"
+    write.write_json(index, {"weight_map": {"a": place}})
+    with pytest.raises(CheckpointError) as error:
+        convert(str(tmp_path / "src"), tmp_path / "dst")
+    assert str(error.value) == (
+        f"{index}: points to {place!r}, and is refused; a shard lies in the checkpoint's own folder"
+    )
+
+
 @pytest.mark.parametrize("content", [b"", b"PK garbage", b"no torch file at all"])
 def test_unreadable_pickle(tmp_path: Path, content: bytes) -> None:
     """A broken file is one clear message and leaves nothing."""

@@ -78,6 +78,15 @@ def test_nonsense(tmp_path: Path, header: object, what: str) -> None:
     assert message(tmp_path) == f"{file}: not a sound safetensors file, it has {what}; download it again"
 
 
+def test_deep_header(tmp_path: Path) -> None:
+    """A header nested deeper than Python reads is refused like any other that is not JSON."""
+    file = tmp_path / "model.safetensors"
+    file.write_bytes((100_000).to_bytes(8, "little") + b"[" * 100_000)
+    assert message(tmp_path) == (
+        f"{file}: not a sound safetensors file, it has a header that is not JSON; download it again"
+    )
+
+
 def test_absurd_length_and_empty(tmp_path: Path) -> None:
     """A text file and an empty file are refused by their first bytes."""
     file = tmp_path / "model.safetensors"
