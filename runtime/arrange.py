@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from operator import is_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .binding import Values
 from .build import ParamRef
@@ -21,27 +21,40 @@ from .statics import Statics, statics
 
 if TYPE_CHECKING:
     from .graph import Graph
+    from .keying import Kept
 
 End = Wire | ParamRef
 Inputs = tuple[tuple[str, bool, tuple[int, ...]], ...]
 
 
-_kept: deque[tuple[tuple[Step, ...], list[Wire], list[bool], Arrangement]] = deque(maxlen=4)
+class _Kept(NamedTuple):
+    """An arrangement with what it was made from. switches: the parameters of `when`, and what they said."""
+
+    steps: tuple[Step, ...]
+    results: list[Wire]
+    switches: dict[str, bool]
+    made: Arrangement
+
+
+_kept: deque[_Kept] = deque(maxlen=4)
 
 
 def arrange(graph: Graph, values: Values, wanted: list[Wire]) -> Arrangement:
     """The arrangement of these results; that of an earlier plan, if the steps are the same objects still."""
-    steps = tuple(graph.steps.values())
-    refs = dict.fromkeys(step.when.name for step in steps if type(step.when) is ParamRef)
-    switches = [bool(values.known.get(name)) for name in refs]
-    complete = all(name in values.known for name in refs)
-    for old, results, switched, made in _kept if complete else ():
-        same = len(old) == len(steps) and results == wanted and switched == switches
-        if same and all(map(is_, old, steps)) and all(name in values.known for name in made.asked):
-            return made
+    steps, known = tuple(graph.steps.values()), values.known
+    for old in _kept:
+        if (
+            len(old.steps) == len(steps)
+            and old.results == wanted
+            and all(map(is_, old.steps, steps))
+            and all(name in known and bool(known[name]) is on for name, on in old.switches.items())
+            and all(name in known for _, name in old.made.given)
+        ):
+            return old.made
     made = Arrangement(graph, values, wanted)
-    if complete:
-        _kept.append((steps, wanted, switches, made))
+    names = dict.fromkeys(step.when.name for step in steps if isinstance(step.when, ParamRef))
+    if all(name in known for name in names):
+        _kept.append(_Kept(steps, wanted, {name: bool(known[name]) for name in names}, made))
     return made
 
 
@@ -89,20 +102,60 @@ class Arrangement:
         self.makers: list[int] = [self.number[node] if node else -1 for node, _ in self._slot_of]
         self.fields: list[str] = [output for _, output in self._slot_of]
         self.targets: list[int] = [self.number[target] for target in targets]
-        self.asked = [field for field, maker in zip(self.fields, self.makers, strict=True) if maker < 0]
+        self.given = [(slot, name) for slot, (node, name) in enumerate(self._slot_of) if not node]
+        self.kinds: list[Statics] = list(dict.fromkeys(self.statics))
+        self.has_needs = any(facts.has_needs for facts in self.kinds)
+        self.kept: Kept | None = None  # the keys of the latest plan of these steps
         del self._values, self._open  # arrangements are kept; what a run was given is not
 
     @cached_property
-    def fixed(self) -> list[Mapping[str, Any] | None]:
-        """The checked settings of every step that no parameter sets; None for the others."""
+    def open(self) -> list[int]:
+        """The steps that parameters set."""
         return [
-            facts.defaults
-            if not step.widgets and facts.defaults is not None
-            else None
-            if any(type(value) is ParamRef for value in step.widgets.values())
-            else _checked(step)
-            for step, facts in zip(self.order, self.statics, strict=True)
+            number
+            for number, step in enumerate(self.order)
+            if step.widgets and any(type(value) is ParamRef for value in step.widgets.values())
         ]
+
+    @cached_property
+    def fixed(self) -> list[Mapping[str, Any]]:
+        """The checked settings of every step; {} for those that parameters set."""
+        out = [facts.defaults or {} for facts in self.statics]
+        skipped = frozenset(self.open)
+        for number, (step, facts) in enumerate(zip(self.order, self.statics, strict=True)):
+            if (step.widgets or facts.defaults is None) and number not in skipped:
+                out[number] = _checked(step)
+        return out
+
+    @cached_property
+    def naming_files(self) -> list[int]:
+        """The steps some of whose settings are paths."""
+        return [number for number, facts in enumerate(self.statics) if facts.has_paths]
+
+    @cached_property
+    def foreseeing(self) -> list[int]:
+        """The steps that know something of their output before they run."""
+        return [number for number, step in enumerate(self.order) if step.type.foresee is not None]
+
+    @cached_property
+    def takers(self) -> list[list[int]]:
+        """Per slot, the steps that take its value."""
+        out: list[list[int]] = [[] for _ in self.makers]
+        for number, inputs in enumerate(self.inputs):
+            for _, _, slots in inputs:
+                for slot in slots:
+                    out[slot].append(number)
+        return out
+
+    @cached_property
+    def unsettled(self) -> bytes:
+        """1 for every step whose key may differ from plan to plan though all that is wired to it stays."""
+        impure = [number for number, step in enumerate(self.order) if not step.type.pure]
+        fed = [number for slot, _ in self.given for number in self.takers[slot]]
+        out = bytearray(len(self.order))
+        for number in (*self.open, *self.naming_files, *self.foreseeing, *impure, *fed):
+            out[number] = 1
+        return bytes(out)
 
     def sources(self, number: int) -> list[int]:
         """The steps that a step waits for, each once."""

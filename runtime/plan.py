@@ -246,7 +246,7 @@ def plan(
     wanted = results(graph, outputs, until)
     made = arrange(graph, values, list(wanted.values()))
     planner = Planner(made, values, device, dtype, cache)
-    given = {slot: values.known[made.fields[slot]] for slot, maker in enumerate(made.makers) if maker < 0}
+    given = {slot: values.known[name] for slot, name in made.given}
     return Plan(
         graph,
         values.known,

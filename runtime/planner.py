@@ -5,8 +5,7 @@ Every traversal is a loop over lists, linear in steps and wires.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .arrange import Arrangement, placed
@@ -17,10 +16,11 @@ from .context import Context, use
 from .demand import Demand
 from .errors import GraphError, LoomError, did_you_mean
 from .ir import Step
-from .keys import frozen, value_key
+from .keying import keep_keys
+from .keys import frozen
 from .needs import Need
 from .plan import State
-from .recipes import OWN, Recipes
+from .recipes import Recipes
 from .widgets import MISSING
 
 _NONE: frozenset[Need] = frozenset()
@@ -35,30 +35,35 @@ class Planner:
         self.made, self.values, self.device, self.dtype, self.cache = made, values, device, dtype, cache
         self.widgets = self._widgets()
         self.wanted: Mapping[int, frozenset[Need]] = {}
-        if any(facts.has_needs for facts in dict.fromkeys(made.statics)):
+        if made.has_needs:
             self.wanted = Demand(made, values.known, self.widgets).wanted()
         self.known = self._foresee()
-        self.volatile = bytearray(len(made.order))
-        settings = [
-            frozen(widgets) if facts.has_paths else widgets
-            for facts, widgets in zip(made.statics, self.widgets, strict=True)
-        ]
-        self.recipes = Recipes(made, settings, self.wanted, self.known, device, dtype)
-        self.keys = self._keys()
+        self.recipes = Recipes(made, self._settings(), self.wanted, self.known, device, dtype)
+        kept = keep_keys(made, self.recipes, values.known, self.wanted, device, dtype)
+        self.keys, self.volatile = kept.keys, kept.volatile
 
-    def _widgets(self) -> list[Mapping[str, Any]]:
+    def _widgets(self) -> Sequence[Mapping[str, Any]]:
         """Every step's settings: parameters put in, checked, defaults filled in."""
-        out: list[Mapping[str, Any]] = []
-        for step, fixed in zip(self.made.order, self.made.fixed, strict=True):
-            if fixed is not None:
-                out.append(fixed)
-                continue
+        out = self.made.fixed.copy()
+        for number in self.made.open:
+            step = self.made.order[number]
             given = self._filled(step)
             try:
-                out.append(given if MISSING in given.values() else step.type.check_widgets(given, step.id))
+                out[number] = (
+                    given if MISSING in given.values() else step.type.check_widgets(given, step.id)
+                )
             except LoomError as error:
                 raise placed(error, step) from None
         self.values.complete()
+        return out
+
+    def _settings(self) -> Sequence[Mapping[str, Any]]:
+        """The settings, with what lies at their paths now."""
+        out = self.widgets
+        if self.made.naming_files:
+            out = list(out)
+            for number in self.made.naming_files:
+                out[number] = frozen(out[number])
         return out
 
     def _filled(self, step: Step) -> dict[str, Any]:
@@ -70,10 +75,10 @@ class Planner:
     def _foresee(self) -> dict[int, Any]:
         """What is known of every step's output before it runs; what cannot work is an error here."""
         known: dict[int, Any] = {}
-        for number, step in enumerate(self.made.order):
+        for number in self.made.foreseeing:
+            step = self.made.order[number]
             foresee = step.type.foresee
-            if foresee is None:
-                continue
+            assert foresee is not None
             context = Context(
                 device=step.device or self.device, dtype=self.dtype, wanted=self.wanted.get(number, _NONE)
             )
@@ -102,32 +107,6 @@ class Planner:
             return self.values.known.get(field)
         value = known.get(maker)
         return value if value is None or not field else getattr(value, field, None)
-
-    def _keys(self) -> list[str]:
-        """Keys in order. An impure step, and all that follows it, has a key of this run's own."""
-        made, volatile, recipes = self.made, self.volatile, self.recipes
-        slot_keys = recipes.slot_keys
-        for slot, maker in enumerate(made.makers):
-            if maker < 0:
-                slot_keys[slot] = value_key(self.values.known[made.fields[slot]]) or OWN
-        keys: list[str] = []
-        run = ""
-        for number, step in enumerate(made.order):
-            inputs = recipes.inputs(number)
-            impure = not step.type.pure
-            for text in inputs:
-                if OWN in text:
-                    impure = True
-            if impure:
-                volatile[number] = 1
-                run = run or os.urandom(8).hex()
-                key = f"{OWN}{run}-{number}"
-            else:
-                key = recipes.key(number, inputs)
-            keys.append(key)
-            for slot in made.outs[number]:
-                slot_keys[slot] = f"{key}:{made.fields[slot]}" if made.fields[slot] else key
-        return keys
 
     # -- the cache -----------------------------------------------------------------------------------------
 
