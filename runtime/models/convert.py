@@ -148,6 +148,7 @@ class _Shards:
     def _write(self) -> None:
         self.count += 1
         save_file(self.pending, str(self._file(self.count)), metadata={"format": "pt"})
+        os.chmod(self._file(self.count), 0o644)  # safetensors writes for its owner alone
         self.places |= dict.fromkeys(self.pending, self.count)
         self.total += self.size
         self.pending, self.size = {}, 0

@@ -135,6 +135,14 @@ def test_malicious_pickle(tmp_path: Path) -> None:
     assert [f.name for f in tmp_path.iterdir()] == ["evil.bin"]
 
 
+def test_everyone_may_read(tmp_path: Path) -> None:
+    """What is written can be read by other users, as the files it came from."""
+    torch.save({"a": torch.ones(1)}, tmp_path / "x.bin")
+    written = convert(str(tmp_path / "x.bin"), tmp_path / "dst") / "model.safetensors"
+    if os.name == "posix":
+        assert (written.stat().st_mode & 0o777, written.parent.stat().st_mode & 0o777) == (0o644, 0o755)
+
+
 def test_existing_target(tmp_path: Path) -> None:
     """An existing target is never written into."""
     (tmp_path / "dst").mkdir()
@@ -218,12 +226,16 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fills up leaves nothing behind."""
     torch.save({"a": torch.ones(1000)}, tmp_path / "x.bin")
 
-    def full(number: int) -> Path:
-        return Path("/dev/full")
+    def full(tensors: object, file: str, metadata: object) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module._Shards, "_file", lambda self, number: full(number))
-    with pytest.raises(CheckpointError, match=r"dst: cannot be written \(.*\); nothing was left there"):
+    monkeypatch.setattr(module, "save_file", full)
+    with pytest.raises(CheckpointError) as error:
         convert(str(tmp_path / "x.bin"), tmp_path / "dst")
+    assert str(error.value) == (
+        f"{tmp_path / 'dst'}: cannot be written ([Errno 28] No space left on device); nothing was left there"
+    )
     assert [f.name for f in tmp_path.iterdir()] == ["x.bin"]
 
 
