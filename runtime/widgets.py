@@ -78,11 +78,11 @@ class Widget:
             return value
         try:
             coerced = _coerce(self.type, value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             text = (
-                f"{value!r} is not one of {', '.join(map(repr, self.choices))}"
+                f"{_short(value)} is not one of {', '.join(map(repr, self.choices))}"
                 if self.choices
-                else (f"{value!r} is {_article(type_text(type(value)))}, wanted {self.describe()}")
+                else (f"{_short(value)} is {_kind(value)}, wanted {self.describe()}")
             )
             texts = [choice for choice in self.choices if isinstance(choice, str)]
             hint = did_you_mean(value, texts) if isinstance(value, str) else ""
@@ -90,7 +90,7 @@ class Widget:
         if self.bounds is not None:
             for number in coerced if isinstance(coerced, tuple) else (coerced,):
                 if isinstance(number, int | float) and number not in self.bounds:
-                    raise WiringError(f"{where}.{self.name}: {number!r} is outside {self.bounds}")
+                    raise WiringError(f"{where}.{self.name}: {_short(number)} is outside {self.bounds}")
         return coerced
 
     def describe(self) -> str:
@@ -123,6 +123,21 @@ def type_text(t: Any) -> str:
     )
 
 
+def _short(value: Any) -> str:
+    """The value as code, at most 80 characters of it."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
+
+
+def _kind(value: Any) -> str:
+    """`a str`, `an int`, `null`; `empty` and `not a number` for what would be of the right type."""
+    if isinstance(value, str) and not value:
+        return "empty"
+    if isinstance(value, float) and math.isnan(value):
+        return "not a number"
+    return _article(type_text(type(value)))
+
+
 def _article(noun: str) -> str:
     return noun if noun == "null" else ("an " if noun[0] in "aeiou" else "a ") + noun
 
@@ -149,6 +164,8 @@ def _coerce(t: Any, value: Any) -> Any:
     if get_origin(t) in (Union, types.UnionType):
         return _coerce_union(get_args(t), value)
     if t is Path and isinstance(value, str | Path):
+        if value == "":  # else it would stand for the folder one is in
+            raise ValueError
         return Path(value)
     if t is float and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isnan(value):
@@ -177,6 +194,6 @@ def _coerce_union(args: tuple[Any, ...], value: Any) -> Any:
                 continue
             try:
                 return _coerce(a, value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 continue
     raise TypeError

@@ -112,10 +112,12 @@ def _bounds(reader: Reader, name: str, keys: Mapping[str, Marked]) -> Range | No
     for key in ("min", "max"):
         if key in keys:
             value = keys[key].value
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
                 found[key] = value
             else:
                 reader.say(keys[key].at, f"params.{name}.{key}: wants a number, got {kind_text(keys[key])}")
+    if len(found) == 2 and found["min"] > found["max"]:
+        reader.say(keys["max"].at, f"params.{name}: max {found['max']} is below min {found['min']}")
     return Range(found.get("min"), found.get("max")) if found else None
 
 

@@ -284,6 +284,8 @@ def test_one_mistake_is_said_once() -> None:
         ("{type: int, default: 9, max: 5}", "2:34: params.p: 9 is outside ..5"),
         ("{type: int, default: $x}", "2:34: params.p: '$x' is a str, wanted int"),
         ("{type: int, min: a}", "2:30: params.p.min: wants a number, got 'a'"),
+        ("{type: int, min: .nan}", "2:30: params.p.min: wants a number, got nan"),
+        ("{type: int, min: 9, max: 2}", "2:38: params.p: max 2 is below min 9"),
         ("{type: int, choices: 5}", "2:34: params.p.choices: wants a list of int"),
         ("{type: str, choices: [a, 1]}", "2:34: params.p.choices: wants a list of str"),
         ("{type: str, choices: [a, b], default: c}", "2:51: params.p: 'c' is not one of 'a', 'b'"),
