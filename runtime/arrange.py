@@ -82,6 +82,7 @@ class Arrangement:
 
     def __init__(self, graph: Graph, values: Values, wanted: Iterable[Wire]) -> None:
         self._graph, self._steps, self._values = graph, graph.steps, values
+        self._types = graph.resolved()
         self._through: dict[str, End | None] = {}
         self._open: dict[str, Inputs] = {}
         self._slot_of: dict[tuple[str, str], int] = {}
@@ -106,6 +107,9 @@ class Arrangement:
         self.kinds: list[Statics] = list(dict.fromkeys(self.statics))
         self.has_needs = any(facts.has_needs for facts in self.kinds)
         self.kept: Kept | None = None  # the keys of the latest plan of these steps
+        self.settings: dict[
+            int, str
+        ] = {}  # as they enter keys, of steps where they are the same in every plan
         del self._values, self._open  # arrangements are kept; what a run was given is not
 
     @cached_property
@@ -157,11 +161,15 @@ class Arrangement:
             out[number] = 1
         return bytes(out)
 
-    def sources(self, number: int) -> list[int]:
-        """The steps that a step waits for, each once."""
+    @cached_property
+    def sources(self) -> list[tuple[int, ...]]:
+        """Per step, the steps that it waits for, each once."""
         makers = self.makers
-        found = [makers[slot] for _, _, slots in self.inputs[number] for slot in slots if makers[slot] >= 0]
-        return found if len(found) < 2 else list(dict.fromkeys(found))
+        out: list[tuple[int, ...]] = []
+        for inputs in self.inputs:
+            found = [makers[slot] for _, _, slots in inputs for slot in slots if makers[slot] >= 0]
+            out.append(tuple(found if len(found) < 2 else dict.fromkeys(found)))
+        return out
 
     def _descend(self, target: str) -> None:
         number, opened = self.number, self._open
@@ -232,16 +240,14 @@ class Arrangement:
 
     def _bypass(self, step: Step) -> End | None:
         """The only input of a switched-off step that can stand for its only output, or None."""
-        outputs = step.type.outputs
+        outputs = self._types.outputs(step.id)
         if list(outputs) != [""]:
             return None
         fitting = [e for ends in step.wires.values() for e in ends if fits(self._given(e), outputs[""])]
         return fitting[0] if len(fitting) == 1 else None
 
     def _given(self, end: End) -> Any:
-        if isinstance(end, ParamRef):
-            return self._graph.params[end.name].type
-        return self._steps[end.node].type.outputs.get(end.output, Any)
+        return self._types.of(end) or Any
 
     def _slot(self, end: End) -> int:
         """The number under which a value is held during a run."""

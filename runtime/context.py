@@ -42,14 +42,20 @@ def current() -> Context:
     return _context.get()
 
 
-@contextmanager
-def use(context: Context) -> Iterator[Context]:
-    """Make `context` the current one inside the block."""
-    token = _context.set(context)
-    try:
-        yield context
-    finally:
-        _context.reset(token)
+class use:
+    """`with use(context):` makes it the current one inside the block."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> Context:
+        self._token = _context.set(self._context)
+        return self._context
+
+    def __exit__(self, *_: object) -> None:
+        _context.reset(self._token)
 
 
 @contextmanager

@@ -63,7 +63,9 @@ def _look(made: Arrangement, recipes: Recipes, kept: Kept, look: bytearray) -> N
     number = look.find(1)
     while number >= 0:
         inputs = recipes.inputs(number)
-        impure = not made.order[number].type.pure or any(OWN in text for text in inputs)
+        impure = not made.order[number].type.pure
+        for text in inputs:
+            impure = impure or OWN in text
         volatile[number] = impure
         if impure:
             own = own or os.urandom(8).hex()

@@ -35,12 +35,8 @@ class Recipe(NamedTuple):
     device: str
     dtype: str
 
-    def key(self) -> str:
-        """32 hexadecimal digits."""
-        return recipe_key(*self)
-
     def parts(self) -> dict[str, Any]:
-        """The same as JSON, part by part."""
+        """The recipe as JSON, part by part."""
         return {
             "format": FORMAT,
             "node": self.statics.type.name,
@@ -58,19 +54,23 @@ class Recipe(NamedTuple):
 
 def recipe_key(
     statics: Statics,
-    widgets: Mapping[str, Any],
+    settings: str,
     inputs: tuple[str, ...],
     wanted: frozenset[Need],
     known: Any,
     device: str,
     dtype: str,
 ) -> str:
-    """The key of a recipe, given part by part."""
-    settings = [(name, _canonical(value)) for name, value in widgets.items()] if widgets else ""
+    """The key of a recipe, given part by part; `settings` as `settings_text` gives them."""
     needs = sorted(need.key for need in wanted) if wanted else ""
     models = "" if known is None else _identity(known)
-    text = f"{libraries()}\0{statics.prefix}\0{settings}\0{inputs}\0{needs}\0{models}\0{device}\0{dtype}"
+    text = f"{libraries()}\0{statics.prefix}\0{settings}\0{','.join(inputs)}\0{needs}\0{models}\0{device}\0{dtype}"
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def settings_text(widgets: Mapping[str, Any]) -> str:
+    """A step's settings as they enter its key."""
+    return str([(name, _canonical(value)) for name, value in widgets.items()]) if widgets else ""
 
 
 @cache

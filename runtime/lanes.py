@@ -60,7 +60,10 @@ class InlineLane:
         except BaseException as caught:  # Ctrl-C too: the dispatcher decides what becomes of it
             error = caught
         seconds = perf_counter() - begin
-        self._finished.put(Completion(job, value, error, seconds, self._meter.peak()))
+        self._finished.put(Completion(job, value, error, seconds, self._meter.peak(seconds)))
+
+
+QUICK = 1e-4  # in less, a CPU fills no memory to speak of, and asking the system costs more than a small node
 
 
 class Meter:
@@ -75,8 +78,10 @@ class Meter:
     def wait(self) -> None:
         """Wait until the work that was begun is done."""
 
-    def peak(self) -> int:
-        """Bytes since `start`."""
+    def peak(self, seconds: float) -> int:
+        """Bytes since `start`; 0 when the job took less than `QUICK` seconds."""
+        if seconds < QUICK:
+            return 0
         before, self._high = self._high, _resident()
         return self._high - before
 
@@ -99,7 +104,7 @@ class CudaMeter(Meter):
         """Wait for the device."""
         self._cuda.synchronize(self._device)
 
-    def peak(self) -> int:
+    def peak(self, seconds: float) -> int:
         """Bytes since `start`."""
         return self._cuda.max_memory_allocated(self._device) - self._before
 

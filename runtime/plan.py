@@ -101,9 +101,9 @@ class Steps(Sequence[Planned]):
         """A step's cache key."""
         return self._planner.keys[number]
 
-    def sources(self, number: int) -> list[int]:
+    def sources(self, number: int) -> tuple[int, ...]:
         """The steps that a step waits for, each once."""
-        return self._made.sources(number)
+        return self._made.sources[number]
 
     def inputs(self, number: int) -> Inputs:
         """The slots of a step's sockets."""

@@ -49,9 +49,7 @@ class Planner:
             step = self.made.order[number]
             given = self._filled(step)
             try:
-                out[number] = (
-                    given if MISSING in given.values() else step.type.check_widgets(given, step.id)
-                )
+                out[number] = given if MISSING in given.values() else step.type.check_widgets(given, step.id)
             except LoomError as error:
                 raise placed(error, step) from None
         self.values.complete()
@@ -132,7 +130,7 @@ class Planner:
                 missing.append(made.order[number].id)
                 continue
             states[number] = "run"
-            stack += made.sources(number)
+            stack += made.sources[number]
         if missing:
             verb = "is" if len(missing) == 1 else "are"
             raise GraphError(
@@ -149,13 +147,13 @@ class Planner:
             raise GraphError(f"from: no node of this run is called {from_!r}{hint}")
         after = {made.number[from_]}
         for number in range(len(made.order)):
-            if any(source in after for source in made.sources(number)):
+            if any(source in after for source in made.sources[number]):
                 after.add(number)
         before: set[int] = set()
-        stack = made.sources(made.number[from_])
+        stack = [*made.sources[made.number[from_]]]
         while stack:
             number = stack.pop()
             if number not in before:
                 before.add(number)
-                stack += made.sources(number)
+                stack += made.sources[number]
         return after, before

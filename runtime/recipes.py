@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .arrange import Arrangement
-from .keys import Recipe, recipe_key
+from .keys import Recipe, recipe_key, settings_text
 from .needs import Need
 
 OWN = "~"  # starts a key that is one run's own: of an impure step, or of what follows it
@@ -46,9 +46,15 @@ class Recipes:
 
     def key(self, number: int, inputs: tuple[str, ...]) -> str:
         """The key of a step."""
+        made = self._made
+        settings = made.settings.get(number)
+        if settings is None:
+            settings = settings_text(self._widgets[number])
+            if not made.unsettled[number]:
+                made.settings[number] = settings
         return recipe_key(
-            self._made.statics[number],
-            self._widgets[number],
+            made.statics[number],
+            settings,
             inputs,
             self._wanted.get(number, _NONE),
             self._known.get(number),
@@ -61,9 +67,7 @@ class Recipes:
         keys = self.slot_keys
         return tuple(
             [
-                f"{name} {keys[slots[0]]}"
-                if len(slots) == 1
-                else f"{name} {' '.join([keys[slot] for slot in slots])}"
+                f"{name} {' '.join([keys[slot] for slot in slots]) if len(slots) > 1 else keys[slots[0]]}"
                 for name, _, slots in self._made.inputs[number]
             ]
         )
