@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from ..runtime.needs import Need, Needs
 from ..runtime.node import node
 from ..runtime.values import Kind, Tokens
 from ..runtime.widgets import Range
+
+TokensT = TypeVar("TokensT", bound=Tokens)
 
 
 def _foresee(
@@ -46,8 +48,8 @@ def _foresee(
 
 @node(version=1, foresee=_foresee)
 def merge_contextual(
-    kept: Tokens | None,
-    rest: Annotated[Tokens, Needs("keys")],
+    kept: TokensT | None,
+    rest: Annotated[TokensT, Needs("keys")],
     *,
     targets: Annotated[int, Range(0)] = 10,
     total: Annotated[int, Range(0)] | None = None,
@@ -55,7 +57,7 @@ def merge_contextual(
     merge: Literal["add_mean", "mean"] = "add_mean",
     order: Literal["after", "in_place"] = "after",
     preset: Preset | None = None,
-) -> Tokens:
+) -> TokensT:
     """Each tile's kept tokens, then its contextual ones: evenly spaced targets that took in their nearest.
 
     Nearest by cosine of the attention keys. Errors: BudgetError for more targets than tokens left over.
@@ -99,8 +101,8 @@ def _place(tokens: Tokens) -> Tensor:
 
 
 def _merged(
-    rest: Tokens, index_KM: Tensor, valid_KM: Tensor, target_K: Tensor, merge: Literal["add_mean", "mean"]
-) -> tuple[Tokens, Tensor]:
+    rest: TokensT, index_KM: Tensor, valid_KM: Tensor, target_K: Tensor, merge: Literal["add_mean", "mean"]
+) -> tuple[TokensT, Tensor]:
     """The contextual tokens alone, tile by tile in the order of their targets; and each target's place."""
     key_RD = channel("merge_contextual", rest, Need("keys"))
     goal_KM, is_target_KM = _assignment(key_RD, index_KM, valid_KM, target_K)

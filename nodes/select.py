@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,13 +22,14 @@ from ..runtime.widgets import Range
 Score = Literal["cls", "received"]
 ClsToken = Literal["count", "extra", "drop"]
 CHANNEL: dict[Score, str] = {"cls": "cls_attention", "received": "received_attention"}
+TokensT = TypeVar("TokensT", bound=Tokens)
 
 
-class Picked(NamedTuple):
-    """Tokens that stay, and the others."""
+class Picked(NamedTuple, Generic[TokensT]):
+    """Tokens that stay, and the others, of the class that came in."""
 
-    kept: Tokens
-    rest: Tokens
+    kept: TokensT
+    rest: TokensT
 
 
 def _foresee(
@@ -64,7 +65,7 @@ def _foresee(
 @node(version=1, foresee=_foresee)
 def select_dominant(
     tokens: Annotated[
-        Tokens,
+        TokensT,
         Needs("cls_attention", when={"score": "cls"}),
         Needs("received_attention", when={"score": "received"}),
     ],
@@ -75,7 +76,7 @@ def select_dominant(
     score: Score = "cls",
     cls_token: ClsToken = "count",
     preset: Preset | None = None,
-) -> Picked:
+) -> Picked[TokensT]:
     """The `keep` tokens of each tile with the highest attention score, and the rest, both in source order.
 
     Ties go to the lower position. Errors: BudgetError when a tile has fewer tokens. Source: VisionZip,
@@ -146,8 +147,8 @@ def _check_budget(count: int, special: int, keep: int, cls_token: ClsToken, part
 
 @node(version=1)
 def select_tokens(
-    tokens: Tokens, chosen: Table | None = None, *, indices: tuple[int, ...] = (), cls_token: bool = False
-) -> Picked:
+    tokens: TokensT, chosen: Table | None = None, *, indices: tuple[int, ...] = (), cls_token: bool = False
+) -> Picked[TokensT]:
     """The tokens of the patches picked by hand, in the order given, and all others in source order.
 
     Errors: BudgetError for a patch that no token stands for alone. Source: VisionZip's chat demo.

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from .build import ParamRef
 from .errors import GraphError, LoomError, WiringError, did_you_mean
-from .fit import fits, is_union
+from .fit import bound_of, fits, is_union
+from .generic import variables
 from .ir import At, Param, Step, Wire
 from .widgets import MISSING, Widget, type_text
 
 if TYPE_CHECKING:
     from .graph import Graph
+    from .resolve import Types
 
 
 @dataclass(frozen=True)
@@ -35,29 +37,18 @@ class Problem:
 def problems(graph: Graph) -> list[Problem]:
     """Everything that is wrong with the graph, step by step, then outputs, then cycles."""
     found: list[Problem] = []
+    types = graph.resolved()
     for step in graph.steps.values():
-        found += step_problems(graph, step)
+        found += step_problems(graph, step, types)
     for name, wire in graph.outputs.items():
         if message := wire_problem(graph.steps, f"output {name}", Any, wire):
             found.append(Problem(message, key=name, kind=GraphError))
     return found + list(cycle_problems(graph))
 
 
-def step_problems(graph: Graph, step: Step) -> Iterator[Problem]:
+def step_problems(graph: Graph, step: Step, types: Types | None = None) -> Iterator[Problem]:
     """What is wrong with one step, given the steps and parameters that are there."""
-    for name, ends in step.wires.items():
-        if name not in step.type.sockets:
-            known = [*step.type.sockets, *step.type.widgets]
-            message = f"{step.id}: no input or setting is called {name!r}{did_you_mean(name, known)}"
-            yield Problem(message, step.id, name, at=step.at)
-            continue
-        socket = step.type.sockets[name]
-        for i, end in enumerate(ends):
-            if wrong := _end_problem(graph, f"{step.id}.{name}", socket.type, end):
-                yield Problem(wrong, step.id, name, i, step.at)
-        if len(ends) > 1 and not socket.variadic:
-            message = f"{step.id}.{name} takes one wire, {len(ends)} are given"
-            yield Problem(message, step.id, name, 1, step.at)
+    yield from wire_problems(graph, step, types or graph.types)
     for socket in step.type.sockets.values():
         if socket.required and not step.wires.get(socket.name):
             message = f"{step.id}: nothing is connected to {socket.name} ({type_text(socket.type)})"
@@ -72,6 +63,34 @@ def step_problems(graph: Graph, step: Step) -> Iterator[Problem]:
         elif param.type is not bool:
             message = f"{step.id}.when wants bool, but parameter {param.name} is {_param_text(param)}"
             yield Problem(message, step.id, "when", at=step.at)
+
+
+def wire_problems(graph: Graph, step: Step, types: Types) -> Iterator[Problem]:
+    """What is wrong with what is wired to one step."""
+    for name, ends in step.wires.items():
+        if name not in step.type.sockets:
+            known = [*step.type.sockets, *step.type.widgets]
+            message = f"{step.id}: no input or setting is called {name!r}{did_you_mean(name, known)}"
+            yield Problem(message, step.id, name, at=step.at)
+            continue
+        socket = step.type.sockets[name]
+        for i, end in enumerate(ends):
+            if wrong := _end_problem(graph, f"{step.id}.{name}", socket.type, end, types):
+                yield Problem(wrong, step.id, name, i, step.at)
+        if len(ends) > 1 and not socket.variadic:
+            message = f"{step.id}.{name} takes one wire, {len(ends)} are given"
+            yield Problem(message, step.id, name, 1, step.at)
+    if step.type.generic:
+        yield from _conflicts(step, types)
+
+
+def _conflicts(step: Step, types: Types) -> Iterator[Problem]:
+    """Sockets that share a type variable are given what no single one of its constraints takes."""
+    for variable, given in step.type.conflicts(types.given(step)).items():
+        names = [s.name for s in step.type.sockets.values() if variable in variables(s.generic)]
+        wanted, got = type_text(bound_of(variable)), ", ".join(map(type_text, given))
+        message = f"{step.id}: {' and '.join(names)} want the same of {wanted}, got {got}"
+        yield Problem(message, step.id, names[-1], at=step.at)
 
 
 def _widget_problems(params: Mapping[str, Param], step: Step) -> Iterator[Problem]:
@@ -95,9 +114,9 @@ def _widget_problems(params: Mapping[str, Param], step: Step) -> Iterator[Proble
             yield Problem(message, step.id, widget.name, at=step.at)
 
 
-def _end_problem(graph: Graph, where: str, wanted: Any, end: Wire | ParamRef) -> str | None:
+def _end_problem(graph: Graph, where: str, wanted: Any, end: Wire | ParamRef, types: Types) -> str | None:
     if isinstance(end, Wire):
-        return wire_problem(graph.steps, where, wanted, end)
+        return wire_problem(graph.steps, where, wanted, end, types)
     if end.name not in graph.params:
         return unknown_param(where, end, graph.params)
     param = graph.params[end.name]
@@ -111,7 +130,9 @@ def unknown_param(where: str, ref: ParamRef, params: Mapping[str, Param]) -> str
     return f"{where}: no parameter is called {ref.name!r}{did_you_mean(ref.name, params)}"
 
 
-def wire_problem(steps: Mapping[str, Step], where: str, wanted: Any, wire: Wire) -> str | None:
+def wire_problem(
+    steps: Mapping[str, Step], where: str, wanted: Any, wire: Wire, types: Types | None = None
+) -> str | None:
     """Why this wire cannot end in a socket of type `wanted`, or None."""
     if wire.node not in steps:
         return f"{where}: no node is called {wire.node!r}{did_you_mean(wire.node, steps)}"
@@ -124,9 +145,11 @@ def wire_problem(steps: Mapping[str, Step], where: str, wanted: Any, wire: Wire)
         )
         picks = " or ".join(sender.outputs)
         return f"{where}{text} {type_text(sender.output)}; say which output: {picks}"
-    given = sender.outputs[wire.output]
+    given = (types.outputs(wire.node) if types else sender.outputs)[wire.output]
     if fits(given, wanted):
         return None
+    if types and wire.node in types.unsure and fits(wanted, given):
+        return None  # what is missing before it is reported there
     return f"{where} wants {type_text(wanted)}, but {wire} gives {type_text(given)}"
 
 

@@ -154,10 +154,10 @@ class Dispatcher:
         planned = job.planned
         if error is not None:
             raise error
-        planned.statics.check_output(value, planned.id)
+        planned.statics.check_output(value, planned.id, job.sockets)
         self._give(planned, value)
         size = self._keep(planned, value, seconds)
-        tokens_in = _tokens_in(job.sockets) if job.sockets else None
+        tokens_in = _tokens_in(job.sockets)
         tokens_out = _tokens_out(planned, value)
         name = planned.statics.type.name
         self.rows.append((planned.id, name, seconds, "", tokens_in, tokens_out, size, peak))
@@ -305,13 +305,13 @@ def _told(sockets: Mapping[str, Any]) -> str:
 
 
 def _tokens_in(sockets: Mapping[str, Any]) -> int | None:
-    counts = [
-        count
-        for value in sockets.values()
-        for one in (value if type(value) is tuple else (value,))
-        if (count := token_count(one)) is not None
-    ]
-    return sum(counts) if counts else None
+    total = None
+    for value in sockets.values():
+        for one in value if type(value) is tuple else (value,):
+            count = token_count(one)
+            if count is not None:
+                total = count + (total or 0)
+    return total
 
 
 def _tokens_out(planned: Planned, value: Any) -> Mapping[str, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from functools import cache
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 
 def bare(t: Any) -> Any:
@@ -18,14 +20,29 @@ def is_union(t: Any) -> bool:
     return get_origin(t) in (Union, types.UnionType)
 
 
+@cache
+def bound_of(variable: TypeVar) -> Any:
+    """What a type variable stands for when nothing decides it: its bound, any of its constraints, or Any."""
+    parts = (variable.__bound__,) if variable.__bound__ is not None else variable.__constraints__
+    if not parts:
+        return Any
+    home = vars(sys.modules[variable.__module__]) if variable.__module__ in sys.modules else {}
+    named = types.SimpleNamespace(__annotations__={str(i): part for i, part in enumerate(parts)})
+    return Union[tuple(get_type_hints(named, home).values())]  # noqa: UP007  (built at run time)
+
+
 def fits(sender: Any, receiver: Any) -> bool:
     """True when every value of type `sender` may be given to `receiver`.
 
     A class fits its base classes; a union fits when all its members do, and into a union whose some member
     takes it; generic arguments must fit one by one; an unparametrised receiver takes any arguments; Any
-    takes all.
+    takes all. A type variable takes what its bound or one of its constraints takes.
     """
     sender, receiver = bare(sender), bare(receiver)
+    if isinstance(receiver, TypeVar):
+        receiver = bound_of(receiver)
+    if isinstance(sender, TypeVar):
+        sender = bound_of(sender)
     if receiver is Any or sender == receiver:
         return True
     if is_union(sender):
@@ -46,6 +63,8 @@ def fits(sender: Any, receiver: Any) -> bool:
 def holds(value: Any, receiver: Any) -> bool:
     """True when this very value may be given to `receiver` (by class; generic arguments by `kind`)."""
     receiver = bare(receiver)
+    if isinstance(receiver, TypeVar):
+        receiver = bound_of(receiver)
     if receiver is Any:
         return True
     if is_union(receiver):

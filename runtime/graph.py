@@ -13,13 +13,23 @@ from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
 from .build import Edge, ParamRef, building
-from .check import Problem, cycle_problems, order, output_problem, problems, step_problems, wire_problem
+from .check import (
+    Problem,
+    cycle_problems,
+    order,
+    output_problem,
+    problems,
+    step_problems,
+    wire_problem,
+    wire_problems,
+)
 from .errors import GraphError, WiringError, did_you_mean
 from .ir import At as At
 from .ir import Param as Param
 from .ir import Step as Step
 from .ir import Wire as Wire
 from .node import NodeType, Socket
+from .resolve import Types
 from .widgets import MISSING, Range, type_text
 
 P = ParamSpec("P")
@@ -45,6 +55,7 @@ class Graph:
         self._count: dict[str, int] = {}
         self._scope = ""
         self._tokens: list[Token[Graph | None]] = []
+        self.types = Types(self)  # of the outputs, kept while the graph grows
 
     def __enter__(self) -> Self:
         self._tokens.append(building.set(self))
@@ -187,6 +198,7 @@ class Graph:
         """Take all wires off a socket ("merged.kept"); `check` says so if it cannot stay open."""
         step, name = self._socket(receiver)
         self.steps[step.id] = replace(step, wires={k: v for k, v in step.wires.items() if k != name})
+        self.types.forget()
 
     def set(self, id: str, **widgets: Any) -> None:
         """Change settings of a step."""
@@ -212,16 +224,19 @@ class Graph:
             for k, v in widgets.items()
         }
         self.steps[id] = new = replace(old, type=node, wires=wires, widgets={**kept, **checked})
+        self.types.forget()
         try:
             _raise_first(step_problems(self, new))
             for taker in self.takers(id):
                 _raise_first(step_problems(self, self.steps[taker]))
+            self._check_after(id)
             for name, wire in self.outputs.items():
                 message = wire_problem(self.steps, f"output {name}", Any, wire) if wire.node == id else None
                 if message:
                     raise GraphError(message)
         except Exception:
             self.steps[id] = old
+            self.types.forget()
             raise
 
     def remove(self, id: str) -> None:
@@ -250,6 +265,10 @@ class Graph:
     def problems(self) -> list[Problem]:
         """Everything that is wrong: wires, types, settings, parameters, outputs, cycles."""
         return problems(self)
+
+    def resolved(self) -> Types:
+        """What type every output has, read from the steps as they are now."""
+        return Types(self)
 
     def check(self) -> None:
         """Raise one GraphError that lists everything that is wrong."""
@@ -295,9 +314,10 @@ class Graph:
     # -- inside --------------------------------------------------------------------------------------------
 
     def _edge(self, name: str) -> Edge:
-        node = self.steps[name].type
-        named = {} if list(node.outputs) == [""] else node.outputs
-        return Edge(name, "", node.output, dict(named))
+        outputs = self.types.outputs(name)
+        if "" in outputs:
+            return Edge(name, "", outputs[""])
+        return Edge(name, "", self.steps[name].type.output, dict(outputs))
 
     def _wire(self, edge: Any, where: str) -> Wire:
         if isinstance(edge, str):
@@ -320,7 +340,34 @@ class Graph:
 
     def _put(self, step: Step) -> None:
         _raise_first(step_problems(self, step))
+        old = self.steps[step.id]
         self.steps[step.id] = step
+        if old.wires == step.wires or not step.type.generic:
+            return
+        self.types.forget()
+        try:
+            self._check_after(step.id)
+        except Exception:
+            self.steps[step.id] = old
+            self.types.forget()
+            raise
+
+    def _check_after(self, id: str) -> None:
+        """Refuse what a step's outputs are now, where they end, also through generic steps."""
+        takers: dict[str, list[str]] = {}
+        for step in self.steps.values():
+            for source in step.sources:
+                takers.setdefault(source, []).append(step.id)
+        seen, stack = {id}, [id]
+        while stack:
+            name = stack.pop()
+            if name != id and not self.steps[name].type.generic:
+                continue
+            for taker in takers.get(name, ()):
+                if taker not in seen:
+                    seen.add(taker)
+                    stack.append(taker)
+                    _raise_first(wire_problems(self, self.steps[taker], self.types))
 
     def _new_id(self, node: NodeType[..., Any], id: str | None) -> str:
         for key in RESERVED:

@@ -19,6 +19,8 @@ from typing import (
     ParamSpec,
     TypeVar,
     cast,
+    get_args,
+    get_origin,
     get_type_hints,
     overload,
 )
@@ -26,7 +28,8 @@ from typing import (
 from . import registry
 from .build import ParamRef, building
 from .errors import WiringError, did_you_mean
-from .fit import bare, holds
+from .fit import bare, fits, holds
+from .generic import Found, candidates, collect, erased, join, substitute, variables
 from .needs import Need, Needs, needs_of
 from .widgets import MISSING, Widget, type_text
 
@@ -37,7 +40,10 @@ Lane = Literal["cpu", "gpu", "io"]
 
 @dataclass(frozen=True)
 class Socket:
-    """One input: its type without metadata, default (MISSING: must be wired), and needs."""
+    """One input: its type without metadata, default (MISSING: must be wired), and needs.
+
+    generic: the type with its type variables, of which `type` shows the bounds; None when it has none.
+    """
 
     name: str
     type: Any
@@ -45,6 +51,7 @@ class Socket:
     variadic: bool
     needs: tuple[Needs, ...]
     help: str
+    generic: Any = None
 
     @property
     def required(self) -> bool:
@@ -125,7 +132,9 @@ class NodeType(Generic[P, R]):
             hint = self._hints[p.name]
             default = MISSING if p.default is p.empty else p.default
             variadic, help = p.kind is p.VAR_POSITIONAL, self._help.get(p.name, "")
-            out[p.name] = Socket(p.name, bare(hint), default, variadic, needs_of(hint), help)
+            wanted = bare(hint)
+            generic = wanted if variables(wanted) else None
+            out[p.name] = Socket(p.name, erased(wanted), default, variadic, needs_of(hint), help, generic)
         return out
 
     @cached_property
@@ -143,7 +152,64 @@ class NodeType(Generic[P, R]):
 
     @cached_property
     def output(self) -> Any:
-        """The return annotation."""
+        """The return annotation: of a generic NamedTuple its class, else with bounds for type variables."""
+        t = self._returned
+        return erased(t) if (named := _named_tuple(t)) is None else named
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """Output names and types, with bounds for type variables; the one unnamed output is called ""."""
+        return {name: erased(t) for name, t in self._patterns.items()}
+
+    @cached_property
+    def generic(self) -> bool:
+        """True when types of outputs depend on what is given to the sockets."""
+        taken = {v for s in self.sockets.values() if s.generic is not None for v in variables(s.generic)}
+        return any(v in taken for t in self._patterns.values() for v in variables(t))
+
+    @cached_property
+    def echoes(self) -> dict[str, tuple[str, ...]]:
+        """Per output that has a socket's type variable for its type: the sockets that decide it."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, t in self._patterns.items():
+            same = tuple(
+                s.name
+                for s in self.sockets.values()
+                if isinstance(bare(t), TypeVar) and bare(t) in variables(s.generic)
+            )
+            if same:
+                found[name] = same
+        return found
+
+    def resolve(self, given: Mapping[str, tuple[Any, ...]]) -> Mapping[str, Any]:
+        """Output types when sockets are given these types; what does not fit its socket does not count."""
+        if not self.generic:
+            return self.outputs
+        key = tuple(given.items())
+        if key not in self._resolved:
+            bound = {v: join(v, types) for v, types in self._found(given).items()}
+            self._resolved[key] = {n: erased(substitute(t, bound)) for n, t in self._patterns.items()}
+        return self._resolved[key]
+
+    def conflicts(self, given: Mapping[str, tuple[Any, ...]]) -> dict[TypeVar, list[Any]]:
+        """Type variables of which no single constraint takes all that is given, with what is given."""
+        found = self._found(given)
+        return {v: types for v, types in found.items() if v.__constraints__ and not candidates(v, types)}
+
+    def _found(self, given: Mapping[str, tuple[Any, ...]]) -> Found:
+        found: Found = {}
+        for name, types in given.items():
+            for t in types:
+                if fits(t, self.sockets[name].type):
+                    collect(t, self.sockets[name].generic, found)
+        return found
+
+    @cached_property
+    def _resolved(self) -> dict[Any, Mapping[str, Any]]:
+        return {}
+
+    @cached_property
+    def _returned(self) -> Any:
         if "return" not in self._hints:
             raise TypeError(
                 f"node {self.name}: the return annotation is missing; it is the type of the output"
@@ -151,12 +217,16 @@ class NodeType(Generic[P, R]):
         return self._hints["return"]
 
     @cached_property
-    def outputs(self) -> dict[str, Any]:
-        """Output names and types; the one unnamed output is called ""."""
-        t = self.output
-        if isinstance(t, type) and issubclass(t, tuple) and hasattr(t, "_fields"):
-            return get_type_hints(t, include_extras=True)
-        return {"": t}
+    def _patterns(self) -> dict[str, Any]:
+        """Output names and types, type variables as they are."""
+        t = self._returned
+        named = _named_tuple(t)
+        if named is None:
+            return {"": t}
+        own: tuple[TypeVar, ...] = getattr(named, "__parameters__", ())
+        chosen = dict(zip(own, get_args(t), strict=False))
+        fields = get_type_hints(named, include_extras=True)
+        return {name: substitute(field, chosen) for name, field in fields.items()}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run now; or, inside `with Graph()`, record a node and return a typed promise of the result."""
@@ -264,6 +334,12 @@ class NodeType(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<node {self.name} ({self.place})>"
+
+
+def _named_tuple(t: Any) -> type[Any] | None:
+    """The NamedTuple class of a return annotation, without its generic arguments."""
+    cls = get_origin(t) or t
+    return cls if isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields") else None
 
 
 @overload

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 from .errors import WiringError
 from .fingerprint import Code, fingerprint
 from .fit import bare, holds
+from .generic import type_of
 from .node import NodeType
 from .store import storable
 from .widgets import type_text
@@ -44,14 +45,34 @@ class Statics:
         """The part of every key that the node type alone decides."""
         return f"{self.type.name}\0{self.type.version}\0{self.code.digest}"
 
-    def check_output(self, value: Any, where: str) -> None:
-        """A WiringError when a node returns something else than its annotation says."""
+    def check_output(self, value: Any, where: str, sockets: Mapping[str, Any] | None = None) -> None:
+        """A WiringError when a node returns something else than its annotation says.
+
+        sockets: what it was given, which decides its type variables.
+        """
         for field, cls, wanted in self.checks:
             one = getattr(value, field) if field else value
             if type(one) is not cls and not holds(one, wanted):
                 name = f"{where}.{field}" if field else where
                 got, said = type_text(type(one)), type_text(wanted)
                 raise WiringError(f"{name}: the node returned {got}, its annotation says {said}")
+        if sockets is not None and self.type.generic:
+            self._check_generic(value, where, sockets)
+
+    def _check_generic(self, value: Any, where: str, sockets: Mapping[str, Any]) -> None:
+        given = {
+            s.name: tuple(map(type_of, sockets[s.name] if s.variadic else (sockets[s.name],)))
+            for s in self.type.sockets.values()
+            if s.generic is not None and s.name in sockets
+        }
+        for field, wanted in self.type.resolve(given).items():
+            one = getattr(value, field) if field else value
+            if not holds(one, wanted):
+                name = f"{where}.{field}" if field else where
+                said = type_text(wanted)
+                if same := self.type.echoes.get(field):
+                    said += f", the same as {' and '.join(same)}"
+                raise WiringError(f"{name}: the node returned {type_text(type(one))}, wanted {said}")
 
 
 def statics(node: NodeType[..., Any]) -> Statics:

@@ -337,8 +337,9 @@ class Building:
 
     def check(self) -> None:
         """Types, missing inputs and cycles of the finished graph, as far as they were not reported before."""
+        types = self.graph.resolved()
         for step in self.graph.steps.values():
-            for problem in step_problems(self.graph, step):
+            for problem in step_problems(self.graph, step, types):
                 if (step.id, problem.key) not in self.bad:
                     at = self.marks.get((step.id, problem.key, problem.index)) or step.at
                     self.reader.say(at or At(self.path, 1, 1), problem.message)
