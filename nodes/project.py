@@ -80,10 +80,10 @@ def _same(tokens: KnownTokens | None) -> KnownTokens | None:
 
 @node(version=1, foresee=_same)
 def as_visual(tokens: Tokens) -> VisualTokens:
-    """Tokens that were projected first, then selected or merged, as place_tokens takes them.
+    """Tokens that were projected first, then went through a node that says no more than `Tokens`.
 
-    Selecting and merging keep what kind of tokens these are, which a graph cannot know. Errors: WiringError
-    for tokens that no projector has made.
+    select_dominant, select_tokens and merge_contextual keep the class of their tokens, in graphs too, and
+    need it not. Errors: WiringError for tokens that no projector has made.
 
     tokens: from project_mlp or project_merger, through any nodes in between.
     """

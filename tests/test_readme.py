@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from tokenloom import load
+from tokenloom import load, run
 from tokenloom.runtime.errors import GraphError
 from tokenloom.runtime.registry import all_nodes
+from tokenloom.runtime.values import VisualTokens
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -57,10 +58,22 @@ def test_the_graph_in_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert torch.equal(tokens.member.sort().values, torch.arange(len(tokens.source)))
 
 
+def test_selection_after_projection_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its tokens are the language model's, as many as the comment says, and stand for every patch."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("TOKENLOOM_CACHE", str(tmp_path))
+    scope: dict[str, Any] = {}
+    exec(blocks("python")[0] + blocks("python")[1], scope)
+    result = run(scope["late"], image=ROOT / "examples" / "media" / "shapes.png")
+    assert type(result["visual"]) is VisualTokens
+    assert len(result["visual"]) == 24
+    assert torch.equal(result["visual"].member.sort().values, torch.arange(len(result["visual"].source)))
+
+
 def test_the_node_shown_is_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """It registers under its name, with its setting and tooltip, and does what it says."""
     scope: dict[str, Any] = {"torch": torch, "__name__": "readme_nodes"}
-    exec(compile(blocks("python")[1], "readme_nodes", "exec", dont_inherit=True), scope)
+    exec(compile(blocks("python")[2], "readme_nodes", "exec", dont_inherit=True), scope)
     made = scope["every_nth"]
     assert made.widgets["n"].help == "distance between two tokens that stay."
     assert made.summary == "Every n-th token, in source order."

@@ -81,7 +81,7 @@ def show_node(name: str) -> None:
         rows = [(w.name, w.describe(), _default(w), w.help) for w in made.widgets.values()]
         show_table(("name", "takes", "default", "help"), rows)
     typer.echo("\noutputs")
-    show_table(("name", "type"), [(n or "(the only one)", type_text(t)) for n, t in made.outputs.items()])
+    show_table(("name", "type"), [_output(made, name) for name in made.outputs])
     if made.provides:
         typer.echo(f"\nprovides on demand: {', '.join(made.provides)}")
 
@@ -134,6 +134,13 @@ def _input(made: NodeType[..., object], name: str) -> tuple[str, ...]:
         "" if socket.required else ", any number" if socket.variadic else ", optional"
     )
     return (f"*{name}" if socket.variadic else name, kind, ", ".join(map(_need, socket.needs)), socket.help)
+
+
+def _output(made: NodeType[..., object], name: str) -> tuple[str, str]:
+    kind = type_text(made.outputs[name])
+    if same := made.echoes.get(name):
+        kind += f", the same as {' and '.join(same)}"
+    return name or "(the only one)", kind
 
 
 def _need(needs: Needs) -> str:
