@@ -101,6 +101,13 @@ class NodeType(Generic[P, R]):
     def _hints(self) -> dict[str, Any]:
         return get_type_hints(self.fn, include_extras=True)
 
+    def _hint(self, parameter: str) -> Any:
+        if parameter not in self._hints:
+            raise TypeError(
+                f"node {self.name}: {parameter} has no type; write {parameter}: and what it takes"
+            )
+        return self._hints[parameter]
+
     @cached_property
     def _help(self) -> dict[str, str]:
         """`name: text` lines of the docstring; an indented line goes on with the one above."""
@@ -129,7 +136,7 @@ class NodeType(Generic[P, R]):
                 continue
             if p.kind is p.VAR_KEYWORD:
                 raise TypeError(f"node {self.name}: **{p.name} is neither a socket nor a widget")
-            hint = self._hints[p.name]
+            hint = self._hint(p.name)
             default = MISSING if p.default is p.empty else p.default
             variadic, help = p.kind is p.VAR_POSITIONAL, self._help.get(p.name, "")
             wanted = bare(hint)
@@ -144,7 +151,7 @@ class NodeType(Generic[P, R]):
         for p in inspect.signature(self.fn).parameters.values():
             if p.kind is p.KEYWORD_ONLY:
                 default = MISSING if p.default is p.empty else p.default
-                widget = Widget.of(p.name, self._hints[p.name], default, self._help.get(p.name, ""))
+                widget = Widget.of(p.name, self._hint(p.name), default, self._help.get(p.name, ""))
                 if not widget.required:
                     widget = replace(widget, default=widget.check(self.name, default))
                 out[p.name] = widget

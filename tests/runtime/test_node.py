@@ -236,6 +236,21 @@ def test_a_batch_function_must_answer_every_call() -> None:
         made.many([(PROMPT,), (PROMPT,)])
 
 
+def test_every_parameter_needs_a_type() -> None:
+    """Inputs and settings without one are named."""
+
+    def bare(a, *, n=2) -> Prompt:  # type: ignore[no-untyped-def]
+        return a
+
+    made = node(name="test_untyped")(bare)
+    with pytest.raises(TypeError) as caught:
+        _ = made.sockets
+    assert str(caught.value) == "node test_untyped: a has no type; write a: and what it takes"
+    with pytest.raises(TypeError) as caught:
+        _ = made.widgets
+    assert str(caught.value) == "node test_untyped: n has no type; write n: and what it takes"
+
+
 def test_a_node_needs_a_return_annotation() -> None:
     """It is the type of the output."""
 
