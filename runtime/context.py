@@ -42,7 +42,7 @@ def current() -> Context:
     return _context.get()
 
 
-class use:
+class use:  # noqa: N801  (a context manager is called like a function)
     """`with use(context):` makes it the current one inside the block."""
 
     __slots__ = ("_context", "_token")

@@ -10,6 +10,8 @@ from torch import Tensor
 from .models.handle import Model
 from .values import Answer, Frames, LLMInput, LLMState, Prompt, Tiles, Tokens
 
+_COUNTED = (Tokens, LLMInput, LLMState)
+
 
 def describe(value: Any) -> str:
     """Class, shape, dtype and device of a value."""
@@ -46,4 +48,4 @@ def _tensor(tensor: Tensor) -> str:
 
 def token_count(value: Any) -> int | None:
     """How many tokens a value holds: rows of tokens, of a sequence; None for everything else."""
-    return len(value) if isinstance(value, Tokens | LLMInput | LLMState) else None
+    return len(value) if isinstance(value, _COUNTED) else None

@@ -14,8 +14,9 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 # they carry calls and messages; no result depends on them
@@ -28,10 +29,20 @@ _SCALARS = (int, float, str, bytes, bool, type(None))
 
 @dataclass(frozen=True)
 class Code:
-    """A hash of all the code that a function reaches, and of each part by name (`nodes.select::_top`)."""
+    """A hash of all the code that a function reaches, and of each part by name (`nodes.select::_top`).
+
+    modules: those that it lies in, with the spec that each was loaded from; None for one not loaded yet.
+    """
 
     digest: str
     parts: Mapping[str, str]
+    modules: Mapping[str, ModuleSpec | None] = field(default_factory=dict, compare=False)
+
+    @property
+    def current(self) -> bool:
+        """False once one of its modules was loaded, or reloaded, after this was read."""
+        loaded = sys.modules
+        return all(getattr(loaded.get(name), "__spec__", None) is spec for name, spec in self.modules.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +62,16 @@ _memo: dict[types.FunctionType, tuple[types.CodeType, Code]] = {}
 def fingerprint(fn: Callable[..., Any]) -> Code:
     """The code of `fn` and of every function, class and constant it reaches inside its own package.
 
-    Memoised per function: code that is edited while the process runs counts once its module is reloaded. A
-    function whose source is not what runs (edited since, or typed into a prompt) counts by its bytecode.
+    Memoised per function: code that is edited while the process runs counts once its module is reloaded, be
+    it the function's own or a helper's. What is put into a module by hand (`helpers.scale = other`) does not
+    count. A function whose source is not what runs (edited since, or typed into a prompt) counts by its
+    bytecode.
     """
     fn = inspect.unwrap(fn)
     if not isinstance(fn, types.FunctionType):
         raise TypeError(f"{fn!r} is not a Python function")
     known = _memo.get(fn)
-    if known is None or known[0] is not fn.__code__:
+    if known is None or known[0] is not fn.__code__ or not known[1].current:
         known = _memo[fn] = (fn.__code__, _walk(fn))
     return known[1]
 
@@ -84,7 +97,13 @@ def _walk(fn: types.FunctionType) -> Code:
         seen.add(item)
         todo += _visit(*item, parts)
     lines = "\n".join(f"{name}={parts[name]}" for name in sorted(parts))
-    return Code(_digest(lines), parts)
+    modules = dict.fromkeys([fn.__module__, *(module for module, _ in seen)])
+    return Code(_digest(lines), parts, {name: _spec(name) for name in modules})
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """What a module was loaded from: another object after every reload."""
+    return getattr(sys.modules.get(module), "__spec__", None)
 
 
 def _enclosed(
@@ -255,9 +274,9 @@ def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     while todo:
         statement = todo.pop()
         yield statement
-        for field in ("finalbody", "orelse", "body"):
+        for block in ("finalbody", "orelse", "body"):
             if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                todo += reversed(getattr(statement, field, []))
+                todo += reversed(getattr(statement, block, []))
         for handler in getattr(statement, "handlers", []):
             todo += reversed(handler.body)
 

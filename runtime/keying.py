@@ -39,7 +39,7 @@ def keep_keys(
 
     An impure step, and all that follows it, has a key of this run's own.
     """
-    place = (device, dtype, [facts.prefix for facts in made.kinds])
+    place = (device, dtype, [code.digest for code in recipes.codes.values()])
     old: Kept | None = made.kept
     look = bytearray(b"\1" * len(made.order))
     kept = Kept(place, wanted, [""] * len(look), recipes.slot_keys, bytearray(len(look)))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .files import file_fingerprint
+from .fingerprint import Code
 from .needs import Need
 from .statics import Statics
 from .store import Unstorable, pack
@@ -28,6 +29,7 @@ class Recipe(NamedTuple):
     """All that decides a value. inputs: `socket key key` for every fed socket; `key:output` if named."""
 
     statics: Statics
+    code: Code
     widgets: Mapping[str, Any]
     inputs: tuple[str, ...]
     wanted: frozenset[Need]
@@ -41,7 +43,7 @@ class Recipe(NamedTuple):
             "format": FORMAT,
             "node": self.statics.type.name,
             "version": self.statics.type.version,
-            "code": dict(self.statics.code.parts),
+            "code": dict(self.code.parts),
             "widgets": {name: _canonical(value) for name, value in self.widgets.items()},
             "inputs": {name: keys for name, *keys in (text.split(" ") for text in self.inputs)},
             "wanted": sorted(need.key for need in self.wanted),
@@ -64,7 +66,10 @@ def recipe_key(
     """The key of a recipe, given part by part; `settings` as `settings_text` gives them."""
     needs = sorted(need.key for need in wanted) if wanted else ""
     models = "" if known is None else _identity(known)
-    text = f"{libraries()}\0{statics.prefix}\0{settings}\0{','.join(inputs)}\0{needs}\0{models}\0{device}\0{dtype}"
+    text = (
+        f"{libraries()}\0{statics.prefix}\0{settings}\0{','.join(inputs)}\0{needs}\0{models}"
+        f"\0{device}\0{dtype}"
+    )
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 

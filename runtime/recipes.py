@@ -27,6 +27,7 @@ class Recipes:
     ) -> None:
         self._made, self._widgets, self._wanted, self._known = made, widgets, wanted, known
         self._device, self._dtype = device.partition(":")[0], dtype
+        self.codes = {facts: facts.reread() for facts in made.kinds}
         self.slot_keys: list[str] = [""] * len(made.makers)
 
     def number(self, name: str) -> int | None:
@@ -35,7 +36,8 @@ class Recipes:
 
     def __getitem__(self, number: int) -> Recipe:
         return Recipe(
-            self._made.statics[number],
+            (facts := self._made.statics[number]),
+            self.codes[facts],
             self._widgets[number],
             self.inputs(number),
             self._wanted.get(number, _NONE),

@@ -45,6 +45,13 @@ class Statics:
         """The part of every key that the node type alone decides."""
         return f"{self.type.name}\0{self.type.version}\0{self.code.digest}"
 
+    def reread(self) -> Code:
+        """The code, read again if a module that it lies in was reloaded since."""
+        if not self.code.current:
+            for name in ("code", "prefix"):
+                self.__dict__.pop(name, None)
+        return self.code
+
     def check_output(self, value: Any, where: str, sockets: Mapping[str, Any] | None = None) -> None:
         """A WiringError when a node returns something else than its annotation says.
 
