@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 import torch
+import yaml
 
 from tokenloom import load, run
 from tokenloom.runtime.errors import BudgetError
@@ -25,6 +26,12 @@ def test_every_file_checks(file: Path) -> None:
     graph.check()
     assert graph.title
     assert all(param.help for param in graph.params.values() if param.required)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT / "graphs")))
+def test_every_file_is_yaml_to_every_reader(file: Path) -> None:
+    """PyYAML's own parser too, which takes a bare `?` before a brace for a mistake; libyaml does not."""
+    assert yaml.load(file.read_text("utf-8"), yaml.SafeLoader)["tokenloom"] == 1
 
 
 def test_visionzip_keeps_64_tokens() -> None:
