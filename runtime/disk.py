@@ -187,8 +187,12 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _manifest(path: Path) -> Mapping[str, Any]:
+    """What the JSON beside a value says; nothing, when it is damaged."""
     try:
         found = json.loads(path.with_suffix(".json").read_bytes())
-    except (OSError, ValueError):
+        recipe, seconds = found.get("recipe", {}), found.get("seconds", 0.0)
+        parts = [recipe.get(part, {}) for part in ("code", "widgets", "inputs")]
+        sound = isinstance(seconds, int | float) and all(isinstance(part, dict) for part in parts)
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if sound else {}

@@ -44,6 +44,9 @@ def guard(*, debug: bool = False, as_json: bool = False) -> Iterator[Phase]:
     except BrokenPipeError:  # `tokenloom nodes | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(FAILED) from None
+    except SystemExit as error:  # a node or a plug-in that ends the program
+        _tell(error, f"SystemExit: {error}", debug, as_json)
+        raise typer.Exit(FAILED) from None
     except LoomError as error:
         _tell(error, str(error), debug, as_json)
         raise typer.Exit(FAILED if phase.running else BAD_USAGE) from None

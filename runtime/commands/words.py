@@ -79,7 +79,7 @@ def _readings(widget: Widget, text: str) -> Iterable[Any]:
     members = get_args(kind) if is_union(kind) else (kind,)
     if any(get_origin(member) is tuple for member in members) and (text[:1] == "[" or len(members) == 1):
         yield _items(text)
-    elif kind in (str, Path) or get_origin(kind) is Literal:
+    elif not text or kind in (str, Path) or get_origin(kind) is Literal:
         yield text
         if kind not in (str, Path):
             yield scalar(text)

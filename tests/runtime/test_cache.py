@@ -218,6 +218,22 @@ def test_file_of_another_key(tmp_path: Path) -> None:
     assert not disk.has(other)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "null", '{"recipe": null}', '{"recipe": {"widgets": 3}}', '{"seconds": "x"}', "[" * 100_000]
+)
+def test_damaged_manifest(text: str, tmp_path: Path) -> None:
+    """A manifest that is damaged is shown as unknown; its value still serves."""
+    run(chain(), cache=Cache(tmp_path))
+    for path in tmp_path.rglob("*.json"):
+        path.write_text(text)
+    cache = Cache(tmp_path)
+    assert {row[1:4] for row in list_entries(cache).rows} == {("?", "?", "?")}
+    assert plan(chain(), {"keep": 5}, cache=cache).why("halves") == "never cached"
+    calls = len(e.CALLS)
+    assert run(chain(), cache=cache)["kept"] == 2
+    assert len(e.CALLS) == calls
+
+
 def test_damaged_file_before_which_nothing_is_cached(tmp_path: Path) -> None:
     """When the damaged value's own inputs are needed again, they are found or computed too."""
     run(chain(), cache=Cache(tmp_path))

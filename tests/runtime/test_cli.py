@@ -45,6 +45,8 @@ def test_fail(a: str, *, how: str = "foreign") -> str:
     \"\"\"Fails.\"\"\"
     if how == "stop":
         raise KeyboardInterrupt
+    if how == "exit":
+        raise SystemExit(0)
     if how == "loom":
         from tokenloom.runtime.errors import MediaError
         raise MediaError("clip.mp4: no frames; get another")
@@ -170,7 +172,7 @@ def test_visionzip_answers_about_a_picture(folder: Path) -> None:
     assert lines[0].startswith("answer: ")
     assert lines[1] == "(random weights: this text means nothing)"
     (dominant,) = (line for line in lines if line.startswith("dominant"))
-    assert re.match(r"dominant +145 -> kept 20, rest 125 +[0-9.]+ ", dominant)
+    assert re.match(r"dominant +145 -> kept 20, rest 125 +[0-9.]+( |$)", dominant)
     header = next(line for line in lines if line.startswith("stage"))
     assert header.split() == ["stage", "tokens", "seconds", "memory", "cached"]
     assert "\x1b" not in done.output
@@ -329,6 +331,27 @@ def test_ctrl_c_is_exit_code_130(folder: Path) -> None:
     assert done.stderr.splitlines()[:2] == ["stopped", "  in node broken (test_fail), failing.yaml:6:3"]
 
 
+def test_a_node_that_ends_the_program_is_exit_code_1(folder: Path) -> None:
+    """`sys.exit(0)` in a node is a failure of the run, not its end."""
+    done = mine("run", "failing.yaml", "how=exit")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[:2] == [
+        "error: SystemExit: 0",
+        "  in node broken (test_fail), failing.yaml:6:3",
+    ]
+
+
+def test_a_plug_in_that_ends_the_program_is_exit_code_1(folder: Path) -> None:
+    """`sys.exit()` at import is named with the file."""
+    (folder / "ends.py").write_text("import sys\nsys.exit(3)\n")
+    done = call("run", "two.yaml", "--plugin", "ends.py")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[:2] == [
+        "error: SystemExit: 3",
+        f"  while importing --plugin {folder / 'ends.py'}",
+    ]
+
+
 def test_a_real_interrupt_leaves_nothing_half_written(folder: Path) -> None:
     """SIGINT in the middle of a node: exit code 130, what was done is kept whole, and a resume line."""
     (folder / "slow.py").write_text(SLOW)
@@ -431,7 +454,7 @@ def test_a_node_is_shown_with_inputs_settings_and_outputs(folder: Path) -> None:
     done = call("nodes", "select_dominant")
     assert re.search(r"^tokens +Tokens +cls_attention when score=cls", done.stdout, re.MULTILINE)
     assert re.search(r"^keep +int 0\.\. +54 +tokens that stay", done.stdout, re.MULTILINE)
-    assert re.search(r"^rest +Tokens$", done.stdout, re.MULTILINE)
+    assert re.search(r"^rest +Tokens, the same as tokens$", done.stdout, re.MULTILINE)
 
 
 def test_an_unknown_node_suggests_the_nearest(folder: Path) -> None:
