@@ -284,9 +284,16 @@ def change(folder: Path, how: str) -> None:
         weights["model.evil.weight"] = torch.zeros(2)
     elif how == "missing":
         del weights["lm_head.weight"]
+    elif how == "int8":
+        weights["lm_head.weight"] = weights["lm_head.weight"].to(torch.int8)
     else:
         weights["lm_head.weight"] = weights["lm_head.weight"][:-1].clone()
     save_file(weights, folder / "model.safetensors")
+
+
+def configure(folder: Path, **values: object) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def pickled(folder: Path) -> None:
@@ -347,6 +354,23 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda d: (d / "config.json").unlink(),
         "{0}: no config.json there; wanted the folder of a checkpoint",
     ),
+    "whole numbers": (
+        lambda d: change(d, "int8"),
+        UNLIKE + "wrong dtypes in the language model: lm_head.weight I8, wanted floats" + TOGETHER,
+    ),
+    "too many layers": (
+        lambda d: configure(d, num_hidden_layers=10**9),
+        "{0}/config.json: num_hidden_layers is 1000000000, wanted 10000 at most",
+    ),
+    "no width": (
+        lambda d: configure(d, hidden_size=0),
+        "{0}/config.json: hidden_size is 0, wanted a positive whole number",
+    ),
+    "deep configuration": (
+        lambda d: (d / "config.json").write_text("[" * 100_000),
+        "{0}/config.json: not readable as JSON (maximum recursion depth exceeded while decoding a JSON array "
+        "from a unicode string)",
+    ),
     "broken configuration": (
         lambda d: (d / "config.json").write_text("{"),
         "{0}/config.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 "
@@ -366,6 +390,41 @@ def test_a_damaged_checkpoint_is_refused_before_weights_are_read(damage: str, co
     assert "\n".join(told.err[:-1]) == text
     assert told.err[-1] == at("base/llava15.yaml", "model", "load_model") + ", while planning"
     assert not (copy.parent / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"hidden_act": "nope"}, "KeyError: 'nope'"),
+        ({"rope_theta": "x"}, "TypeError: unsupported operand type(s) for ** or pow(): 'str' and 'Tensor'"),
+    ],
+)
+def test_a_configuration_that_transformers_refuses(
+    values: dict[str, object], reason: str, copy: Path
+) -> None:
+    """The file, and what the foreign class said."""
+    configure(copy, **values)
+    told = run("visionzip", f"image={PICTURE}", f"checkpoint={copy}")
+    assert told.code == 1
+    assert told.message == (
+        f"error: {copy}/config.json: transformers cannot make the model that it describes ({reason}); check "
+        f"its values"
+    )
+
+
+def test_a_vocabulary_smaller_than_the_tokenizers(copy: Path) -> None:
+    """The token that the model has no row for is named."""
+    weights = load_file(copy / "model.safetensors")
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        weights[name] = weights[name][:400].clone()
+    save_file(weights, copy / "model.safetensors")
+    configure(copy, vocab_size=400)
+    told = run("visionzip", f"image={PICTURE}", f"checkpoint={copy}")
+    assert told.code == 1
+    assert told.message == (
+        "error: place_tokens.prompt: token id 677 is outside the model's vocabulary of 400; use the "
+        "tokenizer of the same checkpoint"
+    )
 
 
 def test_a_checkpoint_without_tokenizer_says_what_to_add(copy: Path) -> None:

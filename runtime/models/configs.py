@@ -15,6 +15,7 @@ from ..errors import CheckpointError
 
 Json = dict[str, Any]
 Layout = Literal["original", "hf", "qwen"]
+_DEEPEST = 10_000  # layers
 
 DEFAULTS: dict[str, Json] = {
     "clip": {
@@ -125,7 +126,7 @@ def read_json(file: Path) -> Json:
         return {}
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not readable as JSON ({error})") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{file}: holds a {type(value).__name__}, wanted a mapping")
@@ -215,3 +216,5 @@ def _check_sizes(config: Json, where: str, keys: tuple[str, ...]) -> None:
         value = config[key]
         if type(value) is not int or value < 1:
             raise CheckpointError(f"{where}: {key} is {value!r}, wanted a positive whole number")
+        if key == "num_hidden_layers" and value > _DEEPEST:  # else their names alone would fill the memory
+            raise CheckpointError(f"{where}: {key} is {value}, wanted {_DEEPEST} at most")

@@ -84,6 +84,11 @@ def compare(part: str, wanted: Mapping[str, Shape], found: Mapping[str, Stored])
         for name, shape in wanted.items()
         if name in found and found[name].shape != shape
     }
+    kinds = {
+        found[name].name: f"{found[name].dtype}, wanted floats"
+        for name in wanted
+        if name in found and not found[name].dtype.startswith(("F", "BF"))
+    }
     out = [
         f"{len(group)} {'tensor' if len(group) == 1 else 'tensors'} of the {part} {what}: {fold(group)}"
         for what, group in (("missing", missing), ("unknown", unknown))
@@ -91,6 +96,8 @@ def compare(part: str, wanted: Mapping[str, Shape], found: Mapping[str, Stored])
     ]
     if wrong:
         out.append(f"wrong shapes in the {part}: {fold(wrong)}")
+    if kinds:  # quantised weights are numbers of another kind
+        out.append(f"wrong dtypes in the {part}: {fold(kinds)}")
     return out
 
 

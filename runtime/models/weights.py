@@ -82,8 +82,7 @@ def fill(
     tensors: by canonical name. prefix: what the module's own names may have before the canonical ones
     (`vision_model.` in some transformers versions). tied: canonical names that share another's tensor.
     """
-    with torch.device("meta"):
-        module = make()
+    module = _made(make, tensors)
     read = read_tensors(tensors, dtype=dtype, device=device)
     for name, other in (tied or {}).items():
         read[name] = read[other]
@@ -95,6 +94,21 @@ def fill(
         setattr(target, leaf, getattr(module.get_submodule(source_name), leaf))
     _restore_buffers(module, device)
     return module.eval().requires_grad_(False)
+
+
+def _made(make: Callable[[], nn.Module], tensors: Mapping[str, Stored]) -> nn.Module:
+    """The module without memory; a CheckpointError for a configuration that transformers refuses."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # whatever the classes of transformers raise for a value
+        where = next((tensor.file.parent / "config.json" for tensor in tensors.values()), "config.json")
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CheckpointError(
+            f"{where}: transformers cannot make the model that it describes ({reason}); check its values"
+        ) from error
 
 
 def read_tensors(tensors: Mapping[str, Stored], *, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
