@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from .describe import describe
 from .errors import GraphError, did_you_mean
 from .plan import Plan
 from .values import Table
@@ -60,6 +61,9 @@ class Result:
 
     def __len__(self) -> int:
         return len(self.outputs)
+
+    def __repr__(self) -> str:
+        return f"<Result {', '.join(f'{k}: {describe(v)}' for k, v in self.outputs.items())}>"
 
     def table(self) -> Table:
         """The report as a table: tokens in and out, seconds, bytes of the value, peak memory."""

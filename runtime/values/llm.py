@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from torch import Tensor
 
+from .brief import brief
 from .tokens import VisualTokens
 
 
@@ -51,6 +52,9 @@ class LLMInput:
     def __len__(self) -> int:
         return len(self.embeds)
 
+    def __repr__(self) -> str:
+        return f"LLMInput[{brief(self.embeds)}]"
+
 
 @dataclass(frozen=True, eq=False)
 class LayerCache:
@@ -60,6 +64,9 @@ class LayerCache:
     values: Tensor
     position: Tensor
     row: Tensor
+
+    def __repr__(self) -> str:
+        return f"LayerCache[{brief(self.keys)}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +110,9 @@ class LLMState:
     def __len__(self) -> int:
         return len(self.hidden)
 
+    def __repr__(self) -> str:
+        return f"LLMState[layer {self.layer}, {brief(self.hidden)}]"
+
     @property
     def segment(self) -> Tensor:
         """[S] uint8: the `Segment` of every row."""
@@ -125,6 +135,9 @@ class Logits:
 
     values: Tensor
     row: Tensor
+
+    def __repr__(self) -> str:
+        return f"Logits[{brief(self.values)}]"
 
     def __post_init__(self) -> None:
         _check_rows("Logits", len(self.values), self, ("row",))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .brief import brief
+
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
@@ -71,6 +73,10 @@ class Frames:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    def __repr__(self) -> str:
+        sizes = " ".join(f"{w}x{h}" for w, h in dict.fromkeys(self.sizes))
+        return f"Frames[{len(self)} of {sizes}]"
+
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """(width, height) of every picture."""
@@ -128,3 +134,6 @@ class Tiles:
 
     def __len__(self) -> int:
         return len(self.layout)
+
+    def __repr__(self) -> str:
+        return f"Tiles[{brief(self.pixels)}]"

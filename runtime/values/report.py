@@ -21,6 +21,10 @@ class Picture:
                 f"Picture: {tuple(self.pixels.shape)} {self.pixels.dtype}, wanted [H, W, 3] uint8"
             )
 
+    def __repr__(self) -> str:
+        height, width, _ = self.pixels.shape
+        return f"Picture[{width}x{height}]" + (f" {self.caption!r}" if self.caption else "")
+
 
 @dataclass(frozen=True)
 class Table:

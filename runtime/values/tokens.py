@@ -18,6 +18,7 @@ from typing import Self, TypeVar, overload
 import torch
 from torch import Tensor
 
+from .brief import brief
 from .membership import grouped, mean, starts, united
 from .source import Kind, Source
 
@@ -141,6 +142,9 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}[{brief(self.features)}]"
 
     @property
     def width(self) -> int:
@@ -340,12 +344,12 @@ class Tokens:
         return replace(self, **moved, side={k: v.to(device) for k, v in self.side.items()}, proven=True)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Patches(Tokens):
     """What a vision tower returns: one row per patch (and [CLS]), with the demanded side channels."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class VisualTokens(Tokens):
     """Tokens of the language model's width: what projectors return."""
 
