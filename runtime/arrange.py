@@ -6,7 +6,6 @@ used soon after they are made. Steps that are switched off are passed by.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from operator import is_
@@ -27,7 +26,7 @@ End = Wire | ParamRef
 Inputs = tuple[tuple[str, bool, tuple[int, ...]], ...]
 
 
-class _Kept(NamedTuple):
+class Arranged(NamedTuple):
     """An arrangement with what it was made from. switches: the parameters of `when`, and what they said."""
 
     steps: tuple[Step, ...]
@@ -36,13 +35,10 @@ class _Kept(NamedTuple):
     made: Arrangement
 
 
-_kept: deque[_Kept] = deque(maxlen=4)
-
-
 def arrange(graph: Graph, values: Values, wanted: list[Wire]) -> Arrangement:
     """The arrangement of these results; that of an earlier plan, if the steps are the same objects still."""
     steps, known = tuple(graph.steps.values()), values.known
-    for old in _kept:
+    for old in graph.arranged:
         if (
             len(old.steps) == len(steps)
             and old.results == wanted
@@ -54,7 +50,7 @@ def arrange(graph: Graph, values: Values, wanted: list[Wire]) -> Arrangement:
     made = Arrangement(graph, values, wanted)
     names = dict.fromkeys(step.when.name for step in steps if isinstance(step.when, ParamRef))
     if all(name in known for name in names):
-        _kept.append(_Kept(steps, wanted, {name: bool(known[name]) for name in names}, made))
+        graph.arranged.append(Arranged(steps, wanted, {name: bool(known[name]) for name in names}, made))
     return made
 
 
@@ -110,7 +106,8 @@ class Arrangement:
         self.settings: dict[
             int, str
         ] = {}  # as they enter keys, of steps where they are the same in every plan
-        del self._values, self._open  # arrangements are kept; what a run was given is not
+        # arrangements are kept with their graph; what a run was given is not
+        del self._graph, self._steps, self._values, self._through, self._open
 
     @cached_property
     def open(self) -> list[int]:

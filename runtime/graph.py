@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Token
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
 from .build import Edge, ParamRef, building
 from .check import (
@@ -32,6 +33,9 @@ from .node import NodeType, Socket
 from .resolve import Types
 from .widgets import MISSING, Range, type_text
 
+if TYPE_CHECKING:
+    from .arrange import Arranged
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -52,6 +56,7 @@ class Graph:
         self.params: dict[str, Param] = {}
         self.steps: dict[str, Step] = {}
         self.outputs: dict[str, Wire] = {}
+        self.arranged: deque[Arranged] = deque(maxlen=4)  # of the latest plans; they go with the graph
         self._count: dict[str, int] = {}
         self._scope = ""
         self._tokens: list[Token[Graph | None]] = []

@@ -251,7 +251,7 @@ class NodeType(Generic[P, R]):
             if socket.variadic:
                 args.extend(sockets.get(name, ()))
             else:
-                args.append(sockets.get(name, socket.absent))
+                args.append(sockets.get(name, socket.default))
         function: Callable[..., R] = self.fn
         return function(*args, **widgets)
 

@@ -11,7 +11,7 @@ from typing import Any
 from .arrange import Arrangement, placed
 from .binding import Values
 from .build import ParamRef
-from .cache import Cache
+from .cache import SLOW, Cache
 from .context import Context, use
 from .demand import Demand
 from .errors import GraphError, LoomError, did_you_mean
@@ -136,8 +136,20 @@ class Planner:
             raise GraphError(
                 f"from: {', '.join(sorted(missing))} {verb} not in the cache, "
                 f"and {from_} goes on from there; run without --from, or from {missing[0]} on"
+                f"{self._not_on_disk(missing)}"
             )
         return states
+
+    def _not_on_disk(self, missing: list[str]) -> str:
+        """Why the disk tier may not have what an earlier process made; "" without one."""
+        if self.cache is None or self.cache.disk is None:
+            return ""
+        verb = "was" if len(missing) == 1 else "were"
+        return (
+            f" (if {', '.join(sorted(missing))} {verb} made by another process: values of 1 MB and more that "
+            f"took less than {SLOW * 1000:.0f} ms are put on disk only when a run fails; making them again "
+            "is as quick as reading them)"
+        )
 
     def _around(self, from_: str) -> tuple[set[int], set[int]]:
         """The step `from_` and everything after it; everything that it depends on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +124,17 @@ def test_from_without_cache() -> None:
         run(broken(), cache=Cache(None), from_="middle")
     assert str(error.value) == (
         "from: start is not in the cache, and middle goes on from there; run without --from, or from start on"
+    )
+
+
+def test_from_says_what_is_not_put_on_disk(tmp_path: Path) -> None:
+    """In a new process, what was large and quick is not there; the message tells that rule and what to do."""
+    with pytest.raises(GraphError) as error:
+        run(broken(), cache=Cache(tmp_path), from_="middle")
+    assert str(error.value) == (
+        "from: start is not in the cache, and middle goes on from there; run without --from, or from start "
+        "on (if start was made by another process: values of 1 MB and more that took less than 50 ms are put "
+        "on disk only when a run fails; making them again is as quick as reading them)"
     )
 
 
