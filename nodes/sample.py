@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..runtime.errors import MediaError
+from ..runtime.machine import machine_bytes
 from ..runtime.node import node
 from ..runtime.values import Frames, Video
 from ..runtime.video import FrameSource, PartialDecode, open_source, rules
@@ -47,7 +48,9 @@ def sample_frames(
     if rule == "fps" and fps is None:
         raise MediaError("sample_frames: rule fps needs a rate; set fps, e.g. fps: 1")
     with open_source(Path(video.path), backend=video.backend, fps=video.fps) as source:
+        _check_memory(source, frames if rule != "fps" else min(frames, len(source)))
         index = choose(source, rule, frames, fps, start, end)
+        _check_memory(source, len(index))
         if short == "fewer":
             index = list(dict.fromkeys(index))
         try:
@@ -58,6 +61,16 @@ def sample_frames(
             index = [_nearest(i, sorted(error.got)) for i in index]
             pixels = np.stack([error.got[i] for i in index])
         return Frames.of_video(torch.from_numpy(pixels), torch.from_numpy(source.pts[index]))
+
+
+def _check_memory(source: FrameSource, frames: int) -> None:
+    """A MediaError for more pixels than half of the machine's memory, before one of them is decoded."""
+    size, most = frames * source.height * source.width * 3, machine_bytes() // 2
+    if size > most:
+        raise MediaError(
+            f"sample_frames: {frames} frames of {source.width}x{source.height} are {size / 1e9:.1f} GB of "
+            f"pixels, wanted at most {most / 1e9:.1f} GB (half of this machine's memory); take fewer frames"
+        )
 
 
 def choose(

@@ -21,6 +21,7 @@ from .disk import Disk, Entry
 from .errors import GraphError
 from .explain import difference
 from .keys import Recipe
+from .machine import machine_bytes
 from .recipes import Recipes
 from .store import Unstorable, bytes_of, pack
 from .values import Table
@@ -167,15 +168,7 @@ def default_cache() -> Cache:
 
 @once
 def _cache_at(folder: Path) -> Cache:
-    return Cache(folder, memory=min(MEMORY, _machine_bytes() // 4))
-
-
-def _machine_bytes() -> int:
-    """Bytes of main memory; 16 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 16 << 30
+    return Cache(folder, memory=min(MEMORY, machine_bytes() // 4))
 
 
 # -- the command line ---------------------------------------------------------------------------------------

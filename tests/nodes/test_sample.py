@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import clips
+from tokenloom.nodes import sample
 from tokenloom.nodes.media import load_video
 from tokenloom.nodes.sample import Rule, sample_frames
 from tokenloom.runtime.errors import MediaError
@@ -21,6 +22,19 @@ from tokenloom.runtime.video import rules
 def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
     """40 numbered frames at 10 per second."""
     return load_video(path=clips.write_clip(tmp_path_factory.mktemp("v") / "a.mp4", rate=10))
+
+
+@pytest.mark.parametrize("frames", [5, 10**12])
+def test_more_frames_than_memory(video: Video, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels that would fill the memory are refused before any is decoded."""
+    monkeypatch.setattr(sample, "machine_bytes", lambda: 80_000)
+    with pytest.raises(MediaError) as error:
+        sample_frames(video, frames=frames)
+    assert str(error.value) == (
+        f"sample_frames: {frames} frames of 64x48 are {frames * 64 * 48 * 3 / 1e9:.1f} GB of pixels, wanted "
+        f"at most 0.0 GB (half of this machine's memory); take fewer frames"
+    )
+    assert len(sample_frames(video, frames=4)) == 4
 
 
 def shown(frames: Frames) -> list[int]:
