@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tokenloom import load, nodes
 from tokenloom.runtime.cache import Cache
+from tokenloom.runtime.draw import mermaid, svg
 from tokenloom.runtime.errors import BudgetError, GraphError, WiringError
 from tokenloom.runtime.events import NodeDone
 from tokenloom.runtime.fit import bound_of, fits, holds
@@ -137,6 +138,12 @@ def gen_first(beads: tuple[BeadT, ...]) -> BeadT:
 def gen_lie(beads: BeadT) -> BeadT:
     """Returns a plain bead whatever came in."""
     return Bead()  # type: ignore[return-value]
+
+
+@node
+def gen_ruby_wanted(gem: Gem) -> Ruby:
+    """Any gem, made a ruby."""
+    return Ruby(gem.size)
 
 
 @node
@@ -389,6 +396,65 @@ def test_a_chain_written_backwards() -> None:
     g.check()
 
 
+def test_a_composite_takes_the_type_of_what_is_given(tmp_path: Path) -> None:
+    """Its file says Bead; wired to a ruby, a ruby comes out, and to an opal the mistake is named."""
+    inner = """tokenloom: 1
+params: {bead: {type: Bead}}
+nodes: {first: {node: gen_split, beads: $bead}, second: {node: gen_split, beads: $first.kept}}
+outputs: {kept: $second.kept}
+"""
+    outer = """tokenloom: 1
+nodes:
+  gem: {node: gen_ruby}
+  twice: {node: ./inner.yaml, bead: $gem}
+  says: {node: gen_ruby_only, ruby: $twice.kept}
+outputs: {out: $says}
+"""
+    (tmp_path / "inner.yaml").write_text(inner)
+    (tmp_path / "outer.yaml").write_text(outer)
+    g = load(tmp_path / "outer.yaml")
+    assert types(g)["twice/second"] == {"kept": Ruby, "size": int}
+    assert run(g, cache=False)["out"] == 1
+    (tmp_path / "outer.yaml").write_text(outer.replace("gen_ruby}", "gen_opal}"))
+    with pytest.raises(GraphError) as error:
+        load(tmp_path / "outer.yaml")
+    assert "says.ruby wants Ruby, but twice/second.kept gives Opal" in str(error.value)
+
+
+@pytest.mark.parametrize("draw", [svg, mermaid])
+def test_generic_nodes_are_drawn(draw: Callable[[Graph], str]) -> None:
+    """Like any other."""
+    assert "gen_split" in draw(load("g.yaml", text=FILE))
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 99), st.integers(0, 99)), max_size=12))
+def test_every_value_of_a_random_graph_is_of_its_resolved_type(
+    calls: list[tuple[int, int, int]],
+) -> None:
+    """However generic nodes are chained and joined."""
+    with Graph() as g:
+        made: list[Any] = [gen_ruby(), gen_opal(), gen_bead()]
+        for kind, i, j in calls:
+            a, b = made[i % len(made)], made[j % len(made)]
+            made.append(
+                [
+                    lambda a, b: gen_split(a).kept,
+                    lambda a, b: gen_mix(a, b),
+                    lambda a, b: gen_mix(a, b, a, b),
+                    lambda a, b: gen_prefer(a, b),
+                    lambda a, b: gen_prefer(b),
+                    lambda a, b: gen_first(gen_list(a)),
+                    lambda a, b: gen_echo(b),
+                ][kind](a, b)
+            )
+        for number, edge in enumerate(made):
+            g.output(**{f"v{number}": edge})
+    result = run(g, cache=False)
+    for number, edge in enumerate(made):
+        assert isinstance(result[f"v{number}"], edge.type)
+        assert g.resolved().outputs(edge.node)[edge.output] == edge.type
+
+
 # -- edits -----------------------------------------------------------------------------------------------
 
 
@@ -418,6 +484,18 @@ def test_replace_is_refused_when_something_downstream_no_longer_fits() -> None:
         g.replace("gen_ruby", gen_opal)
     assert str(error.value) == "gen_ruby_only.ruby wants Ruby, but gen_split_2.kept gives Opal"
     assert g == edited()
+
+
+def test_a_free_end_may_be_wired_before_its_taker_is_right() -> None:
+    """Selection moved from behind the polishing to before it, one wire at a time."""
+    with Graph() as g:
+        polished: Any = gen_ruby_wanted(gen_opal())
+        g.output(out=gen_ruby_only(gen_split(polished).kept))
+    g.connect("gen_ruby_wanted", "gen_ruby_only.ruby")
+    g.connect("gen_opal", "gen_split.beads")
+    g.connect("gen_split.kept", "gen_ruby_wanted.gem")
+    g.check()
+    assert run(g, cache=False)["out"] == 1
 
 
 def test_an_edit_binds_anew() -> None:
