@@ -38,7 +38,7 @@ class Arranged(NamedTuple):
 def arrange(graph: Graph, values: Values, wanted: list[Wire]) -> Arrangement:
     """The arrangement of these results; that of an earlier plan, if the steps are the same objects still."""
     steps, known = tuple(graph.steps.values()), values.known
-    for old in graph.arranged:
+    for old in tuple(graph.arranged):  # another thread may plan the same graph
         if (
             len(old.steps) == len(steps)
             and old.results == wanted

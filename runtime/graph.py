@@ -69,6 +69,10 @@ class Graph:
     def __exit__(self, *_: object) -> None:
         building.reset(self._tokens.pop())
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: they are planned anew."""
+        return {**self.__dict__, "arranged": deque[Any](maxlen=4)}
+
     # -- writing -------------------------------------------------------------------------------------------
 
     @overload

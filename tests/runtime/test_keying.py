@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import sys
@@ -222,6 +223,15 @@ def test_reloaded_code_is_noticed(module: str, tmp_path: Path, monkeypatch: pyte
     name, place = (230, "nodes::work") if module == "nodes" else (220, "helpers::more")
     assert told == f"code of {package.name}.{place} changed"
     assert run(g if module == "helpers" else graph(), cache=cache)["out"] == name
+
+
+def test_a_planned_graph_can_be_copied() -> None:
+    """What plans have kept stays with the graph that they are of."""
+    g = line()
+    first = keys(g)
+    copied = copy.deepcopy(g)
+    assert copied == g
+    assert keys(copied) == first
 
 
 @given(st.data())
