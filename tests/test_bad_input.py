@@ -33,6 +33,8 @@ PICTURE, CLIP = MEDIA / "shapes.png", MEDIA / "shapes.mp4"
 GRAPHS = Path(tokenloom.__file__).parent / "graphs"
 TINY = Path(tokenloom.__file__).parent / "runtime" / "models" / "bundled" / "tiny-random"
 COMMAND = "import sys; from tokenloom.runtime.cli import main; sys.argv[0] = 'tokenloom'; main()"
+# a job in the background of a shell ignores SIGINT, and so would its children
+TAKES_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 
 @dataclass(frozen=True)
@@ -486,7 +488,10 @@ def test_a_run_that_is_stopped_leaves_nothing_half_written(how: str, tmp_path: P
     wanted = CliRunner().invoke(app, [*words, "--no-cache"])
     assert wanted.exit_code == 0
     with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", TAKES_SIGINT + COMMAND, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         deadline = time.monotonic() + 60
         while not list((tmp_path / "cache").rglob("*.tmp")) + list(

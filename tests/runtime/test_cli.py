@@ -72,6 +72,8 @@ nodes:
 outputs: {answer: $broken}
 """
 COMMAND = "import sys; from tokenloom.runtime.cli import main; sys.argv[0] = 'tokenloom'; main()"
+# a job in the background of a shell ignores SIGINT, and so would its children
+TAKES_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 SLOW = """
 import pathlib, time
 from tokenloom import node
@@ -172,7 +174,7 @@ def test_visionzip_answers_about_a_picture(folder: Path) -> None:
     assert lines[0].startswith("answer: ")
     assert lines[1] == "(random weights: this text means nothing)"
     (dominant,) = (line for line in lines if line.startswith("dominant"))
-    assert re.match(r"dominant +145 -> kept 20, rest 125 +[0-9.]+( |$)", dominant)
+    assert re.match(r"dominant +145 -> kept 20, rest 125( |$)", dominant)
     header = next(line for line in lines if line.startswith("stage"))
     assert header.split() == ["stage", "tokens", "seconds", "memory", "cached"]
     assert "\x1b" not in done.output
@@ -356,7 +358,7 @@ def test_a_real_interrupt_leaves_nothing_half_written(folder: Path) -> None:
     """SIGINT in the middle of a node: exit code 130, what was done is kept whole, and a resume line."""
     (folder / "slow.py").write_text(SLOW)
     (folder / "slow.yaml").write_text(SLOW_GRAPH)
-    command = [sys.executable, "-c", COMMAND, "run", "slow.yaml", "--plugin", "slow.py"]
+    command = [sys.executable, "-c", TAKES_SIGINT + COMMAND, "run", "slow.yaml", "--plugin", "slow.py"]
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
