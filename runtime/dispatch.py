@@ -62,7 +62,7 @@ class Dispatcher:
             if self.plan.cache is not None:
                 self.plan.cache.settle(self.plan.steps.recipes)
             if self.bus:
-                peak = max((row[-1] for row in self.rows), default=0)
+                peak = max((row[7] for row in self.rows), default=0)
                 self.bus.emit(RunDone(seconds=perf_counter() - begin, ok=ok, peak=peak))
         outputs = {name: self.values[slot] for name, slot in self.plan.outputs.items()}
         return Result(outputs, self.rows, perf_counter() - begin, self.plan)
@@ -150,7 +150,7 @@ class Dispatcher:
 
     def _finish(self, completion: Completion) -> None:
         """Check, keep and cache the value of a step; free what nobody needs any more."""
-        job, value, error, seconds, peak = completion
+        job, value, error, seconds, peak, loading = completion
         planned = job.planned
         if error is not None:
             raise error
@@ -160,7 +160,7 @@ class Dispatcher:
         tokens_in = _tokens_in(job.sockets)
         tokens_out = _tokens_out(planned, value)
         name = planned.statics.type.name
-        self.rows.append((planned.id, name, seconds, "", tokens_in, tokens_out, size, peak))
+        self.rows.append((planned.id, name, seconds, "", tokens_in, tokens_out, size, peak, loading))
         if self.bus:
             self.bus.emit(
                 NodeDone(
@@ -169,6 +169,7 @@ class Dispatcher:
                     seconds=seconds,
                     bytes=size,
                     peak=peak,
+                    loading=loading,
                     tokens_in=tokens_in,
                     tokens_out=tokens_out,
                 )
@@ -215,7 +216,7 @@ class Dispatcher:
     def _note_cached(self, planned: Planned, value: Any, tier: str) -> None:
         tokens = _tokens_out(planned, value)
         name = planned.statics.type.name
-        self.rows.append((planned.id, name, 0.0, tier, None, tokens, bytes_of(value), 0))
+        self.rows.append((planned.id, name, 0.0, tier, None, tokens, bytes_of(value), 0, 0.0))
         if self.bus:
             self.bus.emit(NodeCached(node=planned.id, type=name, tier=tier, tokens_out=tokens))
 

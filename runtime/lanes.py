@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 from .context import Context, use
+from .models.pool import loading_seconds
 from .plan import Planned
 
 
@@ -24,13 +25,17 @@ class Job(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """How a job ended: a value, or an error; seconds of work; bytes by which memory rose at most."""
+    """How a job ended: a value, or an error; seconds of work; bytes by which memory rose at most.
+
+    loading: seconds that it spent on loading models, not counted in `seconds`.
+    """
 
     job: Job
     value: Any
     error: BaseException | None
     seconds: float
     peak: int
+    loading: float
 
 
 class Lane(Protocol):
@@ -52,15 +57,17 @@ class InlineLane:
         planned, sockets, context = job
         self._meter.start()
         value, error = None, None
-        begin = perf_counter()
+        before, begin = loading_seconds(), perf_counter()
         try:
             with use(context):
                 value = planned.statics.type.call(sockets, planned.widgets)
             self._meter.wait()
         except BaseException as caught:  # Ctrl-C too: the dispatcher decides what becomes of it
             error = caught
-        seconds = perf_counter() - begin
-        self._finished.put(Completion(job, value, error, seconds, self._meter.peak(seconds)))
+        seconds, loading = perf_counter() - begin, loading_seconds() - before
+        self._finished.put(
+            Completion(job, value, error, seconds - loading, self._meter.peak(seconds), loading)
+        )
 
 
 QUICK = 1e-4  # in less, a CPU fills no memory to speak of, and asking the system costs more than a small node

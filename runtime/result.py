@@ -14,7 +14,10 @@ from .values import Table
 
 
 class Row(NamedTuple):
-    """One step of a report. cached: "memory", "disk" or "". tokens_out: by output name. peak: bytes."""
+    """One step of a report. cached: "memory", "disk" or "". tokens_out: by output name. peak: bytes.
+
+    loading: seconds spent on loading the models that the step was the first to use, not in `seconds`.
+    """
 
     id: str
     type: str
@@ -24,6 +27,7 @@ class Row(NamedTuple):
     tokens_out: Mapping[str, int]
     bytes: int
     peak: int
+    loading: float
 
     @property
     def tokens(self) -> str:

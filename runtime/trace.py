@@ -55,10 +55,12 @@ class ChromeTrace:
             self._open[event.node] = event
         elif isinstance(event, NodeDone):
             started = self._open.pop(event.node, None)
-            begin = event.time - event.seconds if started is None else started.time
+            whole = event.seconds + event.loading
+            begin = event.time - whole if started is None else started.time
             args: dict[str, Any] = {"bytes": event.bytes, "peak": event.peak, "tokens in": event.tokens_in}
+            args |= {"loading": event.loading} if event.loading else {}
             args |= {f"tokens {name or 'out'}": count for name, count in event.tokens_out.items()}
-            self._add(event.node, "X", begin, started, args, dur=event.seconds * 1e6)
+            self._add(event.node, "X", begin, started, args, dur=whole * 1e6)
         elif isinstance(event, NodeFailed):
             started = self._open.pop(event.node, None)
             begin = event.time if started is None else started.time

@@ -111,9 +111,14 @@ def show_results(result: Result) -> None:
 
 
 def show_stages(result: Result) -> None:
-    """One row per step: tokens in and out, seconds, memory, and whether it came from the cache."""
+    """One row per step: tokens in and out, seconds, memory, and whether it came from the cache.
+
+    What loading models took is a row of its own, and no step's.
+    """
     columns = ("stage", "tokens", "seconds", "memory", "cached")
     rows = [_stage(row) for row in result.report]
+    if loading := sum(row.loading for row in result.report):
+        rows.append(("(loading)", "", seconds_text(loading), "", ""))
     peak = max((row.peak for row in result.report), default=0)
     rows.append(("total", "", seconds_text(result.seconds), size_text(peak) if peak else "", ""))
     typer.echo("")
@@ -149,6 +154,7 @@ def plain(result: Result) -> dict[str, Any]:
                 "seconds": row.seconds,
                 "bytes": row.bytes,
                 "peak": row.peak,
+                "loading": row.loading,
             }
             for row in result.report
         ],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import import_module
+from time import perf_counter
 from typing import Any
 
 from .handle import Model
@@ -51,6 +52,7 @@ class ModelPool:
                 self._models[key] = (handle, future)
         if found is not None:
             return found[1].result()
+        begin = perf_counter()
         try:
             model = _find(handle.loader)(handle)
         except BaseException as error:
@@ -59,6 +61,7 @@ class ModelPool:
             future.set_exception(error)
             raise
         future.set_result(model)
+        _spent.seconds = loading_seconds() + perf_counter() - begin
         return model
 
     def resident(self) -> list[Resident]:
@@ -77,11 +80,18 @@ class ModelPool:
 
 
 _pool = ModelPool()
+_spent = threading.local()
 
 
 def pool() -> ModelPool:
     """The pool of this process."""
     return _pool
+
+
+def loading_seconds() -> float:
+    """Seconds that this thread has spent on loading models so far: no stage's own work."""
+    seconds: float = getattr(_spent, "seconds", 0.0)
+    return seconds
 
 
 def _key(handle: Model[Any]) -> Key:

@@ -108,6 +108,7 @@ def test_json_lines(tmp_path: Path) -> None:
         "seconds": 0,
         "bytes": 0,
         "peak": 0,
+        "loading": 0.0,
         "tokens_in": 6,
         "tokens_out": {"kept": 2, "rest": 4},
     }
