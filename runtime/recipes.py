@@ -69,7 +69,7 @@ class Recipes:
         keys = self.slot_keys
         return tuple(
             [
-                f"{name} {' '.join([keys[slot] for slot in slots]) if len(slots) > 1 else keys[slots[0]]}"
+                f"{name} {keys[slots[0]] if len(slots) == 1 else ' '.join([keys[slot] for slot in slots])}"
                 for name, _, slots in self._made.inputs[number]
             ]
         )

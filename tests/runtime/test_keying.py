@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tokenloom.runtime import recipes, registry
 from tokenloom.runtime.cache import Cache
 from tokenloom.runtime.graph import Graph, Wire
+from tokenloom.runtime.keys import recipe_key
 from tokenloom.runtime.plan import plan
 from tokenloom.runtime.run import run
 
@@ -50,7 +51,7 @@ def line() -> Graph:
 def keyed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The node types whose steps are keyed, in order."""
     names: list[str] = []
-    real = recipes.recipe_key
+    real = recipe_key
 
     def noted(statics: Any, *rest: Any) -> str:
         names.append(statics.type.name)
@@ -107,7 +108,7 @@ def test_a_changed_when_is_noticed() -> None:
     with Graph() as g:
         on = g.param("on", bool, default=True)
         x = g.add(e.eng_add, [g.named("start", e.eng_number)()], id="maybe", when=on)  # type: ignore[arg-type]
-        g.output(out=g.named("last", e.eng_text)(x))
+        g.output(out=g.named("last", e.eng_text)(cast(int, x)))
     on_, off = keys(g, {"on": True}), keys(g, {"on": False})
     assert changed(on_, off) == {"maybe", "last"}
     assert keys(g, {"on": True}) == on_
