@@ -18,13 +18,11 @@ from typing import Any, Literal
 
 from .disk import CacheWarning as CacheWarning
 from .disk import Disk, Entry
-from .errors import GraphError
 from .explain import difference
 from .keys import Recipe
 from .machine import machine_bytes
 from .recipes import Recipes
 from .store import Unstorable, bytes_of, pack
-from .values import Table
 
 SMALL = 1 << 20  # bytes; anything smaller goes to disk
 SLOW = 0.05  # seconds; anything slower goes to disk
@@ -120,19 +118,24 @@ class Cache:
         if self.disk is not None:
             self.disk.settle()
 
-    def explain(self, name: str, key: str, recipe: Recipe) -> str:
-        """Why `key` is not there: what differs from the last time this node was cached."""
+    def explain(
+        self, name: str, key: str, recipe: Recipe, sources: Mapping[str, Collection[str]] | None = None
+    ) -> str:
+        """Why `key` is not there: what differs from the last time this node was cached.
+
+        sources: per socket the nodes that are wired to it, to be named.
+        """
         if self.where(key) is not None:
             return "cached"
-        node = recipe.statics.type.name
+        node, parts = recipe.statics.type.name, recipe.parts()
         for run in reversed(self._runs):
             number = run.number(name)
             if number is not None and run[number].statics.type.name == node:
-                return "; ".join(difference(run[number].parts(), recipe.parts())) or "dropped from the cache"
+                return "; ".join(difference(run[number].parts(), parts, sources)) or "dropped from the cache"
         old = self._on_disk().get((name, node))
         if old is None:
             return "never cached"
-        return "; ".join(difference(old, recipe.parts())) or "dropped from the cache"
+        return "; ".join(difference(old, parts, sources)) or "dropped from the cache"
 
     def _on_disk(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
         """The newest recipe on disk of every node, read once until the next run."""
@@ -171,79 +174,4 @@ def _cache_at(folder: Path) -> Cache:
     return Cache(folder, memory=min(MEMORY, machine_bytes() // 4))
 
 
-# -- the command line ---------------------------------------------------------------------------------------
-
-
-def list_entries(cache: Cache) -> Table:
-    """`tokenloom cache ls`: one row per value on disk, last used first."""
-    rows = tuple(
-        (
-            entry.key,
-            str(entry.manifest.get("name", "?")),
-            str(entry.manifest.get("recipe", {}).get("node", "?")),
-            str(entry.manifest.get("what", "?")),
-            entry.bytes,
-            float(entry.manifest.get("seconds", 0.0)),
-        )
-        for entry in cache.entries()
-    )
-    total = sum(entry.bytes for entry in cache.entries())
-    where = "no folder" if cache.disk is None else str(cache.disk.folder)
-    return Table(("key", "node", "type", "value", "bytes", "seconds"), rows, f"{where}: {total:,} bytes")
-
-
-def remove_entries(cache: Cache, names: Collection[str] = ()) -> Table:
-    """`tokenloom cache rm [KEY or NODE ...]`: forget these (a key may be cut short); all when none is named.
-
-    Errors: GraphError for a name that matches nothing.
-    """
-    entries = cache.entries()
-    chosen = [e for e in entries if not names or any(_matches(e, name) for name in names)]
-    for name in names:
-        if not any(_matches(entry, name) for entry in entries):
-            raise GraphError(f"cache rm: no key starts with {name!r} and no node is called so")
-    for entry in chosen:
-        if cache.disk is not None:
-            cache.disk.remove(entry.key)
-        cache.memory.held.pop(entry.key, None)
-    rows = tuple((e.key, str(e.manifest.get("name", "?")), e.bytes) for e in chosen)
-    return Table(("key", "node", "bytes"), rows, f"{len(chosen)} removed")
-
-
-def _matches(entry: Entry, name: str) -> bool:
-    recipe: Mapping[str, Any] = entry.manifest.get("recipe", {})
-    return entry.key.startswith(name) or name in (entry.manifest.get("name"), recipe.get("node"))
-
-
-def explain_entry(cache: Cache, name: str) -> str:
-    """`tokenloom cache explain KEY or NODE`: what the newest such value was made of."""
-    for entry in cache.entries():
-        if _matches(entry, name):
-            return _told(entry)
-    raise GraphError(f"cache explain: no key starts with {name!r} and no node is called so")
-
-
-def _told(entry: Entry) -> str:
-    recipe: Mapping[str, Any] = entry.manifest.get("recipe", {})
-    lines = [
-        f"{entry.key}: {entry.manifest.get('what')} of {entry.manifest.get('name')}, {entry.bytes:,} bytes, "
-        f"{float(entry.manifest.get('seconds', 0.0)):.3f} s"
-    ]
-    for part, value in recipe.items():
-        if isinstance(value, Mapping):
-            lines += [f"  {part}: {name} = {one}" for name, one in value.items()]
-        elif value not in ("", []):
-            lines.append(f"  {part}: {value}")
-    return "\n".join(lines)
-
-
-__all__ = [
-    "Cache",
-    "CacheWarning",
-    "Memory",
-    "default_cache",
-    "default_folder",
-    "explain_entry",
-    "list_entries",
-    "remove_entries",
-]
+__all__ = ["Cache", "CacheWarning", "Memory", "default_cache", "default_folder"]

@@ -247,13 +247,14 @@ def cache_rm(
 @cache_app.command("explain")
 def cache_explain(
     name: Annotated[str, typer.Argument(metavar="KEY|NODE", help="A key may be cut short.")],
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="All that it was made of.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a value was made of."""
+    """Say why a value was made again: what changed."""
     with guard(debug=debug):
         from .commands import keep
 
-        keep.cache_explain(name)
+        keep.cache_explain(name, verbose)
 
 
 def main() -> None:

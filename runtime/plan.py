@@ -105,6 +105,12 @@ class Steps(Sequence[Planned]):
         """The steps that a step waits for, each once."""
         return self._made.sources[number]
 
+    def feeding(self, number: int) -> dict[str, list[str]]:
+        """Per socket, the ids of the steps that feed it."""
+        made = self._made
+        makers = {name: [made.makers[slot] for slot in slots] for name, _, slots in made.inputs[number]}
+        return {name: [made.order[m].id for m in found if m >= 0] for name, found in makers.items()}
+
     def inputs(self, number: int) -> Inputs:
         """The slots of a step's sockets."""
         return self._made.inputs[number]
@@ -168,7 +174,8 @@ class Plan:
             return "follows an impure step"
         if self.cache is None:
             return "no cache"
-        return self.cache.explain(planned.id, planned.key, self.steps.recipe(planned.number))
+        recipe = self.steps.recipe(planned.number)
+        return self.cache.explain(planned.id, planned.key, recipe, self.steps.feeding(planned.number))
 
     def table(self) -> Table:
         """One row per step: what runs, what comes from the cache, why, and the side channels asked of it."""

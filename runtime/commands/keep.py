@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import typer
 
-from ..cache import default_cache, explain_entry, list_entries, remove_entries
+from ..cache import default_cache
+from ..entries import explain_entry, list_entries, remove_entries
 from ..errors import GraphError
 from .show import seconds_text, show_table, size_text
 
@@ -35,9 +36,9 @@ def cache_rm(names: Sequence[str], everything: bool) -> None:
     typer.echo(remove_entries(default_cache(), names).title)
 
 
-def cache_explain(name: str) -> None:
-    """Print what the newest value of a key or node was made of."""
-    typer.echo(explain_entry(default_cache(), name))
+def cache_explain(name: str, details: bool = False) -> None:
+    """Print what sets the newest value of a key or node apart from the earlier ones."""
+    typer.echo(explain_entry(default_cache(), name, details=details))
 
 
 def convert(source: str, target: str, max_shard: int | None) -> None:

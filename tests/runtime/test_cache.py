@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,16 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tokenloom.runtime.cache import (
-    Cache,
-    CacheWarning,
-    Memory,
-    default_folder,
-    explain_entry,
-    list_entries,
-    remove_entries,
-)
+from tokenloom.runtime.cache import Cache, CacheWarning, Memory, default_folder
 from tokenloom.runtime.disk import Disk
+from tokenloom.runtime.entries import explain_entry, list_entries, remove_entries
 from tokenloom.runtime.errors import GraphError
 from tokenloom.runtime.files import MISSING_FILE, file_fingerprint
 from tokenloom.runtime.graph import Graph
@@ -182,7 +176,9 @@ def test_explain_across_processes(tmp_path: Path) -> None:
     """The manifests on disk say what changed since another process ran."""
     run(chain(), cache=Cache(tmp_path))
     assert plan(chain(), {"keep": 5}, cache=Cache(tmp_path)).why("halves") == "keep 2 -> 5"
-    assert plan(chain(), {"count": 7}, cache=Cache(tmp_path)).why("halves") == "input tokens changed"
+    assert plan(chain(), {"count": 7}, cache=Cache(tmp_path)).why("halves") == (
+        "input tokens changed (encode)"
+    )
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "header"])
@@ -387,14 +383,14 @@ def test_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cache_commands(tmp_path: Path) -> None:
-    """`ls` lists, `explain` tells the recipe, `rm` forgets by node or key, and unknown names are errors."""
+    """`ls` lists, `explain -v` tells the recipe, `rm` forgets by node or key; unknown names are errors."""
     cache = Cache(tmp_path)
     run(chain(), cache=cache)
     table = list_entries(cache)
     assert {row[1] for row in table.rows} == {"encode", "halves", "eng_count"}
     assert table.title.startswith(str(tmp_path))
-    told = explain_entry(cache, "halves")
-    assert "Halves of halves" in told.split("\n")[0]
+    told = explain_entry(cache, "halves", details=True)
+    assert told.startswith("halves (eng_halve): Halves, key ")
     assert "  widgets: keep = 2" in told.split("\n")
     assert [row[1] for row in remove_entries(cache, ["halves"]).rows] == ["halves"]
     with pytest.raises(GraphError) as error:
@@ -404,6 +400,44 @@ def test_cache_commands(tmp_path: Path) -> None:
         explain_entry(cache, "nothing")
     remove_entries(cache)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def explained(folder: Path, name: str) -> list[str]:
+    """The lines of `explain` without the keys."""
+    told = explain_entry(Cache(folder), name)
+    return [re.sub("[0-9a-f]{12,}", "KEY", line) for line in told.split("\n")]
+
+
+def test_explain_names_what_changed(tmp_path: Path) -> None:
+    """The newest value against the earlier ones of its node: settings, and inputs with the nodes behind."""
+    run(chain(), cache=Cache(tmp_path))
+    assert explained(tmp_path, "halves") == [
+        "halves (eng_halve): Halves, key KEY",
+        "nothing to compare it with: no earlier value of this node is on disk",
+    ]
+    time.sleep(0.02)
+    run(chain(), keep=5, cache=Cache(tmp_path))
+    against = "compared with KEY, used before it:"
+    assert explained(tmp_path, "halves")[1:] == [against, "  keep 2 -> 5"]
+    time.sleep(0.02)
+    run(chain(), count=7, cache=Cache(tmp_path))
+    assert explained(tmp_path, "halves")[1:] == [
+        against,
+        "  keep 5 -> 2",
+        "  input tokens changed (encode)",
+        against,
+        "  input tokens changed (encode)",
+    ]
+
+
+def test_explain_names_the_file_that_changed(tmp_path: Path) -> None:
+    """Its name, when other bytes lie at the same path."""
+    cache, file = tmp_path / "cache", tmp_path / "cat.txt"
+    for text in ("one", "other"):
+        file.write_text(text)
+        run(reader(file), cache=Cache(cache))
+        time.sleep(0.02)
+    assert explained(cache, "read")[2:] == ["  file cat.txt changed"]
 
 
 def test_manifest_is_readable(tmp_path: Path) -> None:

@@ -496,12 +496,16 @@ def test_schema_is_json(folder: Path) -> None:
 
 
 def test_the_cache_can_be_listed_explained_and_emptied(folder: Path) -> None:
-    """By node or by the beginning of a key."""
+    """By node or by the beginning of a key; `explain` says what changed, with -v all there is."""
+    mine("run", "two.yaml", "text=ho")
+    time.sleep(0.02)
     mine("run", "two.yaml")
     assert re.search(r"^[0-9a-f]{32} +first +test_give +str ", call("cache", "ls").stdout, re.MULTILINE)
-    assert "widgets: text = 'hi'" in call("cache", "explain", "first").stdout
-    assert call("cache", "rm", "first").stdout == "1 removed\n"
-    assert call("cache", "rm", "--all").stdout == "1 removed\n"
+    assert call("cache", "explain", "first").stdout.splitlines()[2:] == ["  text 'ho' -> 'hi'"]
+    assert call("cache", "explain", "both").stdout.splitlines()[2:] == ["  inputs a, b changed (first)"]
+    assert "  widgets: text = 'hi'\n" in call("cache", "explain", "first", "-v").stdout
+    assert call("cache", "rm", "first").stdout == "2 removed\n"
+    assert call("cache", "rm", "--all").stdout == "2 removed\n"
     assert len(call("cache", "ls").stdout.splitlines()) == 2
 
 
