@@ -34,7 +34,7 @@ class Row(NamedTuple):
         """`576 -> kept 54, rest 522`; "" when no tokens go in or out."""
         out = ", ".join(f"{name} {count}".strip() for name, count in self.tokens_out.items())
         if self.tokens_in is None or not out:
-            return out or ("" if self.tokens_in is None else f"{self.tokens_in} ->")
+            return out or ("" if self.tokens_in is None else str(self.tokens_in))
         return f"{self.tokens_in} -> {out}"
 
 

@@ -24,6 +24,12 @@ class Range:
     def __contains__(self, value: float) -> bool:
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
+    def miss(self) -> str:
+        """What a value that is not within is: `is outside 1..576`, `is below 1`, `is above 1`."""
+        if self.low is None:
+            return f"is above {self.high}"
+        return f"is below {self.low}" if self.high is None else f"is outside {self}"
+
     def __str__(self) -> str:
         return f"{'' if self.low is None else self.low}..{'' if self.high is None else self.high}"
 
@@ -79,10 +85,11 @@ class Widget:
         try:
             coerced = _coerce(self.type, value)
         except (TypeError, ValueError, OverflowError):
+            wanted = self.describe().replace("bool", "true or false")
             text = (
                 f"{_short(value)} is not one of {', '.join(map(repr, self.choices))}"
                 if self.choices
-                else (f"{_short(value)} is {_kind(value)}, wanted {self.describe()}")
+                else f"{_short(value)} is {_kind(value)}, wanted {wanted}"
             )
             texts = [choice for choice in self.choices if isinstance(choice, str)]
             hint = did_you_mean(value, texts) if isinstance(value, str) else ""
@@ -90,7 +97,7 @@ class Widget:
         if self.bounds is not None:
             for number in coerced if isinstance(coerced, tuple) else (coerced,):
                 if isinstance(number, int | float) and number not in self.bounds:
-                    raise WiringError(f"{where}.{self.name}: {_short(number)} is outside {self.bounds}")
+                    raise WiringError(f"{where}.{self.name}: {_short(number)} {self.bounds.miss()}")
         return coerced
 
     def describe(self) -> str:

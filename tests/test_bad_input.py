@@ -205,9 +205,9 @@ BUDGETS = [
         "error: merge_contextual: keep 140 + targets 10 of 145 tokens per tile, 5 of them left over; lower "
         "keep or targets so that both together are 145 or less",
     ),
-    (("keep=0",), "error: params.keep: 0 is outside 1.."),
-    (("keep=-1",), "error: params.keep: -1 is outside 1.."),
-    (("targets=-1",), "error: params.targets: -1 is outside 0.."),
+    (("keep=0",), "error: params.keep: 0 is below 1"),
+    (("keep=-1",), "error: params.keep: -1 is below 1"),
+    (("targets=-1",), "error: params.targets: -1 is below 0"),
     (("keep=many",), "error: params.keep: 'many' is a str, wanted int 1.."),
     (("keep=1.5",), "error: params.keep: 1.5 is a float, wanted int 1.."),
     (("keep=null",), "error: params.keep: None is null, wanted int 1.."),

@@ -125,7 +125,8 @@ def show_stages(result: Result) -> None:
     show_table(columns, rows, right=("seconds", "memory"))
     spared = sum(step.state == "skip" for step in result.plan.steps)
     if spared:
-        typer.echo(f"{spared} more were not needed, as what follows them is cached; --no-cache runs all")
+        verb, them = ("was", "it") if spared == 1 else ("were", "them")
+        typer.echo(f"{spared} more {verb} not needed, as what follows {them} is cached; --no-cache runs all")
 
 
 def _stage(row: Row) -> tuple[str, ...]:

@@ -209,7 +209,7 @@ def test_a_second_run_comes_from_the_cache(folder: Path) -> None:
     mine("run", "two.yaml")
     lines = mine("run", "two.yaml").stdout.splitlines()
     assert re.fullmatch(r"both +(memory|disk)", lines[3])
-    assert lines[-1] == "1 more were not needed, as what follows them is cached; --no-cache runs all"
+    assert lines[-1] == "1 more was not needed, as what follows it is cached; --no-cache runs all"
 
 
 def test_no_cache_runs_everything_and_keeps_nothing(folder: Path) -> None:
@@ -274,7 +274,7 @@ BAD_RUNS = {
     ),
     ("visionzip", "a.jpg"): "'a.jpg': a parameter is given as name=value, such as image=a.jpg",
     ("visionzip", "imge=a.jpg"): "params: no parameter is called 'imge'; did you mean 'image'?",
-    ("visionzip", "keep=0"): "params.keep: 0 is outside 1..",
+    ("visionzip", "keep=0"): "params.keep: 0 is below 1",
     ("visionzip", IMAGE, "--set", "dominant.kep=3"): (
         "--set dominant.kep=3: dominant has no setting 'kep'; did you mean 'keep'?"
     ),

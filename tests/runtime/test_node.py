@@ -198,7 +198,7 @@ def test_a_default_must_fit_its_own_widget() -> None:
 
     with pytest.raises(WiringError) as caught:
         _ = f.widgets
-    assert str(caught.value) == "test_default.keep: 0 is outside 1.."
+    assert str(caught.value) == "test_default.keep: 0 is below 1"
 
 
 def test_many_without_batch_runs_one_after_another() -> None:

@@ -107,7 +107,7 @@ def test_parameter_outside_the_widget() -> None:
         g.output(out=e.eng_halve(e.eng_encode(), keep=g.param("keep", int)).kept)
     with pytest.raises(WiringError) as error:
         run(g, cache=False, keep=0)
-    assert str(error.value) == "eng_halve.keep: 0 is outside 1.."
+    assert str(error.value) == "eng_halve.keep: 0 is below 1"
 
 
 def test_value_parameter() -> None:

@@ -73,7 +73,7 @@ def test_report_rows() -> None:
     assert [(row.id, row.tokens) for row in report] == [
         ("eng_encode", "5"),
         ("halves", "5 -> kept 2, rest 3"),
-        ("count", "2 ->"),
+        ("count", "2"),
     ]
     assert report[0].bytes > 5 * 3 * 4
     assert all(row.seconds > 0 and row.peak >= 0 and row.cached == "" for row in report)

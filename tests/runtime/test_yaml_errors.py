@@ -281,7 +281,7 @@ def test_one_mistake_is_said_once() -> None:
             "2:25: params.p: 'deflt' is not known of a parameter; did you mean 'default'?",
         ),
         ("{type: int, default: x}", "2:34: params.p: 'x' is a str, wanted int"),
-        ("{type: int, default: 9, max: 5}", "2:34: params.p: 9 is outside ..5"),
+        ("{type: int, default: 9, max: 5}", "2:34: params.p: 9 is above 5"),
         ("{type: int, default: $x}", "2:34: params.p: '$x' is a str, wanted int"),
         ("{type: int, min: a}", "2:30: params.p.min: wants a number, got 'a'"),
         ("{type: int, min: .nan}", "2:30: params.p.min: wants a number, got nan"),

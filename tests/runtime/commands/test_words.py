@@ -58,7 +58,7 @@ def test_a_word_is_read_as_the_widget_wants(annotation: Any, text: str, value: A
     [
         (int, "abc", "params.w: 'abc' is a str, wanted int"),
         (int, "1.5", "params.w: 1.5 is a float, wanted int"),
-        (bool, "yes", "params.w: 'yes' is a str, wanted bool"),
+        (bool, "yes", "params.w: 'yes' is a str, wanted true or false"),
         (Annotated[int, Range(1, 9)], "12", "params.w: 12 is outside 1..9"),
         (
             Literal["cls", "received"],
@@ -92,7 +92,7 @@ def test_params_are_checked_by_their_widgets(graph: Graph) -> None:
         (["a.jpg"], "'a.jpg': a parameter is given as name=value, such as image=a.jpg"),
         (["imge=a.jpg"], "params: no parameter is called 'imge'; did you mean 'image'?"),
         (["keep=1", "keep=2"], "params.keep is given twice"),
-        (["keep=0"], "params.keep: 0 is outside 1.."),
+        (["keep=0"], "params.keep: 0 is below 1"),
     ],
 )
 def test_bad_params_are_refused(graph: Graph, words: list[str], message: str) -> None:
