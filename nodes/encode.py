@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..runtime.context import progress, wanted
 from ..runtime.errors import WiringError
-from ..runtime.foreseen import KnownTokens
+from ..runtime.foreseen import KnownTiles, KnownTokens
 from ..runtime.models.handle import Model, TowerFacts
 from ..runtime.models.tower import (
     CHANNELS,
@@ -34,7 +34,7 @@ MaxTiles = Annotated[int, Range(1)]
 
 def _foresee(
     vision: Model[VisionTower] | None,
-    tiles: object,
+    tiles: KnownTiles | Tiles | None,
     *,
     layer: int | None,
     features: Features,
@@ -49,7 +49,13 @@ def _foresee(
         check_need(facts, need, feature)
     cls_token = _keeps_cls(facts, features)
     per_tile = None if interpolate or not facts.size else facts.grid**2 + cls_token
-    return KnownTokens(per_tile=per_tile, cls_token=cls_token, cls_scores=facts.has_cls, width=facts.hidden)
+    return KnownTokens(
+        tiles=len(tiles) if tiles is not None and facts.temporal == 1 else None,
+        per_tile=per_tile,
+        cls_token=cls_token,
+        cls_scores=facts.has_cls,
+        width=facts.hidden,
+    )
 
 
 def _encode_many(

@@ -9,6 +9,7 @@ import torch
 
 from ..runtime.errors import LoomError, MediaError
 from ..runtime.files import file_fingerprint
+from ..runtime.foreseen import KnownFrames
 from ..runtime.node import node
 from ..runtime.pictures import picture_size, read_picture
 from ..runtime.values import Frames, Video
@@ -37,10 +38,11 @@ def _check_picture(path: Path) -> tuple[int, int]:
         raise type(error)(f"load_image: {error}") from error.__cause__
 
 
-def _foresee_image(*, path: Path | tuple[Path, ...]) -> None:
+def _foresee_image(*, path: Path | tuple[Path, ...]) -> KnownFrames:
     """A bad path is refused while planning, from the header alone."""
     for one in _paths(path):
         _check_picture(one)
+    return KnownFrames(count=len(_paths(path)), clip=False)
 
 
 def _foresee_video(*, path: Path, backend: Backend, fps: float | None) -> None:

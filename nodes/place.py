@@ -25,7 +25,7 @@ from .prompt import KnownPrompt
 def _foresee(
     llm: Model[LanguageModel] | None,
     prompt: KnownPrompt | None,
-    *visual: KnownTokens | None,
+    *visual: KnownTokens | VisualTokens | None,
     max_length: int | None,
     truncate: bool,
 ) -> None:
@@ -36,6 +36,11 @@ def _foresee(
     if prompt is not None and (not prompt.slots) != (not visual):
         wires = f"{len(visual)} {'wire' if len(visual) == 1 else 'wires'} of visual tokens"
         raise _uneven(prompt.slots, wires)
+    limit = max_length or (facts.max_length if facts is not None else None)
+    counts = [t.total if isinstance(t, KnownTokens) else len(t) for t in visual if t is not None]
+    tokens_known = sum(count for count in counts if count is not None)
+    if limit is not None and tokens_known >= limit and not truncate:
+        raise _too_long(f"{tokens_known} visual tokens and the text", limit)
 
 
 @node(lane="gpu", foresee=_foresee)
@@ -167,9 +172,13 @@ def _kept_length(length: int, limit: int, visual: tuple[VisualTokens, ...], trun
     if length <= limit or truncate:
         return min(length, limit)
     tokens = sum(map(len, visual))
-    raise BudgetError(
-        f"place_tokens: the prompt has {length} rows ({tokens} visual tokens, {length - tokens} of text), "
-        f"the limit is {limit}; keep fewer visual tokens, use fewer frames or tiles, or set truncate: true"
+    raise _too_long(f"{length} rows ({tokens} visual tokens, {length - tokens} of text)", limit)
+
+
+def _too_long(rows: str, limit: int) -> BudgetError:
+    return BudgetError(
+        f"place_tokens: the prompt has {rows}, the limit is {limit}; keep fewer visual tokens, use fewer "
+        "frames or tiles, or set truncate: true"
     )
 
 

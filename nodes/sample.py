@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..runtime.errors import MediaError
+from ..runtime.foreseen import KnownFrames
 from ..runtime.machine import machine_bytes
 from ..runtime.node import node
 from ..runtime.values import Frames, Video
@@ -19,7 +20,13 @@ Rule = Literal["uniform", "linspace", "internvl", "pllava", "pllava_demo", "fps"
 Seconds = Annotated[float, Range(0)]
 
 
-@node(version=1, lane="io")
+def _foresee(video: object, *, frames: int, rule: Rule, short: str, **_: object) -> KnownFrames | None:
+    if rule == "fps" or short == "fewer":
+        return None  # the clip decides
+    return KnownFrames(count=frames, clip=True)
+
+
+@node(version=1, lane="io", foresee=_foresee)
 def sample_frames(
     video: Video,
     *,

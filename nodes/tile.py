@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..runtime import anyres, pixels
 from ..runtime.errors import CheckpointError, MediaError
+from ..runtime.foreseen import KnownFrames, KnownTiles
 from ..runtime.models.chat import ChatFormat
 from ..runtime.models.handle import ImageFacts, Model
 from ..runtime.models.tower import VisionTower
@@ -27,14 +28,22 @@ Prepared = Model[ChatFormat] | Model[VisionTower]  # any handle that comes with 
 Cutter = Callable[[Pixels], Iterator[tuple[Pixels, Tile]]]
 
 
-def _foresee(chat: Prepared | None, *frames: object, aspect: Aspect) -> None:
+def _foresee(
+    chat: Prepared | None, *frames: KnownFrames | Frames | None, aspect: Aspect
+) -> KnownTiles | None:
     """A checkpoint that cannot prepare pictures this way is refused while planning."""
-    if chat is not None:
-        facts = image_facts("preprocess", chat)
-        if aspect == "anyres" or (aspect == "auto" and facts.aspect == "anyres"):
-            anyres.select_best_resolution((1, 1), facts.pinpoints)
-        elif aspect != "auto":
-            _resized("preprocess", facts, None)
+    if chat is None:
+        return None
+    facts = image_facts("preprocess", chat)
+    if aspect == "anyres" or (aspect == "auto" and facts.aspect == "anyres"):
+        anyres.select_best_resolution((1, 1), facts.pinpoints)
+    elif aspect != "auto":
+        _resized("preprocess", facts, None)
+    known = [f for f in frames if f is not None]
+    chosen = _chosen(facts, aspect, any(f.clip for f in known))
+    if chosen == "anyres" or len(known) < len(frames):
+        return None  # how many tiles a grid has depends on the picture
+    return KnownTiles(count=sum(map(len, known)))
 
 
 @node(version=1, foresee=_foresee)
@@ -48,18 +57,23 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
         own: a tile of the picture's size, its sides rounded.
     """
     facts = image_facts("preprocess", chat)
-    chosen = aspect if aspect != "auto" else facts.aspect
+    chosen = _chosen(facts, aspect, any(f.clip for f in frames))
     if chosen == "qwen":
         _refuse_clips(frames)
         return _tiles("preprocess", frames, facts, _rounded(facts))
     facts = _resized("preprocess", facts, None)
-    if aspect == "auto" and chosen == "anyres" and any(f.clip for f in frames):
-        chosen = "square"  # as LLaVA-NeXT's video code does: every frame through the plain processor
     if chosen == "pad":
         return _tiles("preprocess", frames, facts, _padded(facts.size, pixels.mean_colour(facts.mean)))
     if chosen == "square":
         return _tiles("preprocess", frames, facts, _centre(facts.size))
     return _tiles("preprocess", frames, facts, _anyres(facts.size, facts.pinpoints, (0, 0, 0)))
+
+
+def _chosen(facts: ImageFacts, aspect: Aspect, clip: bool) -> str:
+    """How the pictures are cut: as asked, or as the checkpoint was trained."""
+    if aspect == "auto" and facts.aspect == "anyres" and clip:
+        return "square"  # as LLaVA-NeXT's video code does: every frame through the plain processor
+    return facts.aspect if aspect == "auto" else aspect
 
 
 @node(version=1)

@@ -6,16 +6,44 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownFrames:
+    """How many pictures there will be, and whether they are moments of one clip. Stands for `Frames`."""
+
+    count: int
+    clip: bool
+
+    def __len__(self) -> int:
+        return self.count
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownTiles:
+    """How many tiles there will be. Stands for `Tiles`."""
+
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+
+@dataclass(frozen=True, kw_only=True)
 class KnownTokens:
     """`per_tile`: tokens of every tile ([CLS] included), None: not known yet. `cls_token`: each tile has one.
 
-    `cls_scores`: the tower they come from has a [CLS] token, None: not known. `width`: D.
+    `tiles`: how many there are, None: not known. `cls_scores`: the tower they come from has a [CLS] token,
+    None: not known. `width`: D.
     """
 
+    tiles: int | None = None
     per_tile: int | None = None
     cls_token: bool | None = None
     cls_scores: bool | None = None
     width: int | None = None
+
+    @property
+    def total(self) -> int | None:
+        """N, where tiles and tokens of each are known."""
+        return None if self.tiles is None or self.per_tile is None else self.tiles * self.per_tile
 
 
 @dataclass(frozen=True, kw_only=True)

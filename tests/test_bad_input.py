@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -254,12 +255,23 @@ def test_no_slot_for_the_picture() -> None:
 
 
 def test_a_context_longer_than_the_models() -> None:
-    """200 frames of 64 tokens do not fit into 4096 places."""
+    """200 frames of 64 tokens do not fit into 4096 places: said before a frame is decoded."""
     told = run("visionzip_video", f"video={CLIP}", "count=200")
-    assert told.code == 1
+    assert told.code == 2
     assert told.message == (
-        "error: place_tokens: the prompt has 12930 rows (12800 visual tokens, 130 of text), the limit is "
-        "4096; keep fewer visual tokens, use fewer frames or tiles, or set truncate: true"
+        "error: place_tokens: the prompt has 12800 visual tokens and the text, the limit is 4096; keep fewer "
+        "visual tokens, use fewer frames or tiles, or set truncate: true"
+    )
+
+
+def test_a_context_that_the_text_overflows() -> None:
+    """What only the tokenised text decides is said when the prompt is put together."""
+    told = run("visionzip_video", f"video={CLIP}", "count=63", "question=" + "why? " * 40)
+    assert told.code == 1
+    assert re.fullmatch(
+        r"error: place_tokens: the prompt has \d+ rows \(4032 visual tokens, \d+ of text\), the limit is 4096; "
+        r"keep fewer visual tokens, use fewer frames or tiles, or set truncate: true",
+        told.message,
     )
 
 

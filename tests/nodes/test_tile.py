@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.handles import CLIP_MEAN, CLIP_STD, PINPOINTS, image_handle
 from tokenloom.nodes.tile import pad_square, preprocess, resize_crop, tile_anyres
 from tokenloom.runtime.errors import CheckpointError, MediaError
+from tokenloom.runtime.foreseen import KnownFrames, KnownTiles
 from tokenloom.runtime.models.handle import ImageFacts
 from tokenloom.runtime.values import Frames, Tile, Tiles
 
@@ -222,3 +223,13 @@ def test_checkpoint_without_preprocessing() -> None:
         "preprocess.chat: tiny does not say how pictures are prepared; "
         "use a checkpoint that has a preprocessor_config.json"
     )
+
+
+def test_a_plan_counts_tiles_that_do_not_depend_on_the_picture() -> None:
+    """One tile per frame, also of a clip on an anyres checkpoint; a grid's tiles are counted when cut."""
+    pictures, clip = KnownFrames(count=2, clip=False), KnownFrames(count=8, clip=True)
+    assert preprocess.foresee is not None
+    assert preprocess.foresee(PAD, pictures, clip, aspect="auto") == KnownTiles(count=10)
+    assert preprocess.foresee(ANYRES, clip, aspect="auto") == KnownTiles(count=8)
+    assert preprocess.foresee(ANYRES, pictures, aspect="auto") is None
+    assert preprocess.foresee(PAD, pictures, None, aspect="pad") is None
