@@ -269,8 +269,8 @@ def test_a_context_that_the_text_overflows() -> None:
     told = run("visionzip_video", f"video={CLIP}", "count=63", "question=" + "why? " * 40)
     assert told.code == 1
     assert re.fullmatch(
-        r"error: place_tokens: the prompt has \d+ rows \(4032 visual tokens, \d+ of text\), the limit is 4096; "
-        r"keep fewer visual tokens, use fewer frames or tiles, or set truncate: true",
+        r"error: place_tokens: the prompt has \d+ rows \(4032 visual tokens, \d+ of text\), the limit is "
+        r"4096; keep fewer visual tokens, use fewer frames or tiles, or set truncate: true",
         told.message,
     )
 
