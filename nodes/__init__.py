@@ -18,7 +18,6 @@ from .pack import pack_visionzip_next as pack_visionzip_next
 from .place import place_tokens as place_tokens
 from .prefill import prefill as prefill
 from .prefill import read_logits as read_logits
-from .project import as_visual as as_visual
 from .project import project_merger as project_merger
 from .project import project_mlp as project_mlp
 from .prompt import render_chat as render_chat

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..runtime.budget import PRESETS, Preset, part_of, per_tile
+from ..runtime.budget import PRESETS, Preset, check_one, part_of, per_tile
 from ..runtime.channels import channel
 from ..runtime.errors import BudgetError
 from ..runtime.foreseen import KnownTokens
@@ -34,6 +34,7 @@ def _foresee(
     order: str,
     preset: Preset | None,
 ) -> KnownTokens | None:
+    check_one("merge_contextual", total=total, ratio=ratio, preset=preset)
     known = kept or rest
     if known is None:
         return None
@@ -75,6 +76,7 @@ def merge_contextual(
         token where its target was (LightCompress on Qwen2.5-VL); side channel `place` then holds that patch.
     preset: a published setting by its token count, instead of `targets`, as in select_dominant.
     """
+    check_one("merge_contextual", total=total, ratio=ratio, preset=preset)
     tiles = len(rest.source.tiles)
     target_K = per_tile(targets if preset is None else PRESETS[preset].targets, total, tiles, rest.device)
     index_KM, valid_KM = rest.by_tile()

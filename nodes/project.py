@@ -74,27 +74,6 @@ def project_merger(projector: Model[Projector], tokens: Tokens) -> VisualTokens:
     return merged.to(features.device).with_features(features, into=VisualTokens)
 
 
-def _same(tokens: KnownTokens | None) -> KnownTokens | None:
-    return tokens
-
-
-@node(version=1, foresee=_same)
-def as_visual(tokens: Tokens) -> VisualTokens:
-    """Tokens that were projected first, then went through a node that says no more than `Tokens`.
-
-    select_dominant, select_tokens and merge_contextual keep the class of their tokens, in graphs too, and
-    need it not. Errors: WiringError for tokens that no projector has made.
-
-    tokens: from project_mlp or project_merger, through any nodes in between.
-    """
-    if not isinstance(tokens, VisualTokens):
-        raise WiringError(
-            f"as_visual.tokens: {type(tokens).__name__} that no projector has made; put project_mlp or "
-            "project_merger before, or here instead"
-        )
-    return tokens
-
-
 def _groups(tokens: Tokens, merge: int) -> Tensor:
     """[G, merge * merge] long: the rows of each group's patches, row by row."""
     source = tokens.source

@@ -10,7 +10,7 @@ from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from ..runtime.budget import PRESETS, Preset, part_of, per_tile
+from ..runtime.budget import PRESETS, Preset, check_one, part_of, per_tile
 from ..runtime.channels import channel
 from ..runtime.errors import BudgetError, NeedError
 from ..runtime.foreseen import KnownPair, KnownTokens
@@ -42,6 +42,7 @@ def _foresee(
     cls_token: ClsToken,
     preset: Preset | None,
 ) -> KnownPair | None:
+    check_one("select_dominant", total=total, ratio=ratio, preset=preset)
     if tokens is None:
         return None
     if score == "cls" and tokens.cls_scores is False:
@@ -92,6 +93,7 @@ def select_dominant(
     preset: a published setting by its token count, instead of `keep`: 192, 128, 64 for LLaVA-1.5; 640, 320,
         160 for LLaVA-NeXT.
     """
+    check_one("select_dominant", total=total, ratio=ratio, preset=preset)
     score_N = channel(f"select_dominant.score {score!r}", tokens, Need(CHANNEL[score])).float()
     keep = keep if preset is None else PRESETS[preset].keep
     special_N = tokens.kind == int(Kind.CLS)

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .errors import BudgetError
+
 Preset = Literal[192, 128, 64, 640, 320, 160]
 
 
@@ -29,6 +31,16 @@ PRESETS: dict[Preset, Budget] = {
     320: Budget(54, 10),
     160: Budget(27, 5),
 }
+
+
+def check_one(where: str, *, total: int | None, ratio: float | None, preset: int | None) -> None:
+    """A BudgetError when the budget is given in more than one way."""
+    given = {"total": total, "ratio": ratio, "preset": preset}
+    ways = [f"{name} {value}" for name, value in given.items() if value is not None]
+    if len(ways) > 1:
+        raise BudgetError(
+            f"{where}: {' and '.join(ways)} are given, one of them says how many; leave out the rest"
+        )
 
 
 def split_evenly(total: int, parts: int, device: torch.device | None = None) -> Tensor:

@@ -1,12 +1,11 @@
-"""project_merger: groups, provenance, side channels, refusals; and as_visual."""
+"""project_merger: groups, provenance, side channels, refusals."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from tokenloom.nodes.project import as_visual, project_merger, project_mlp
-from tokenloom.nodes.select import select_dominant
+from tokenloom.nodes.project import project_merger, project_mlp
 from tokenloom.runtime.errors import WiringError
 from tokenloom.runtime.foreseen import KnownTokens
 from tokenloom.runtime.values import Kind, Tokens, VisualTokens
@@ -96,15 +95,7 @@ def test_another_width() -> None:
 
 
 def test_a_plan_knows_the_counts() -> None:
-    """A group of four makes one; as_visual changes nothing."""
+    """A group of four makes one."""
     assert project_merger.foresee is not None
-    assert as_visual.foresee is not None
     known = project_merger.foresee(tiny_projector("merger2x2"), KnownTokens(per_tile=24, width=24))
     assert known == KnownTokens(per_tile=6, width=8)
-    assert as_visual.foresee(known) == known
-
-
-def test_as_visual_hands_the_tokens_on() -> None:
-    """The very same value, once selected."""
-    kept = select_dominant(project_merger(tiny_projector("merger2x2"), PATCHES), keep=3).kept
-    assert as_visual(kept) is kept

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from tokenloom.nodes import (
-    as_visual,
     encode_vision,
     generate,
     load_image,
@@ -27,7 +26,7 @@ from tokenloom.nodes import (
 )
 from tokenloom.nodes.models import Loaded
 from tokenloom.runtime.context import demand
-from tokenloom.runtime.errors import GraphError, WiringError
+from tokenloom.runtime.errors import GraphError
 from tokenloom.runtime.needs import Need
 from tokenloom.runtime.run import run
 from tokenloom.runtime.values import LLMInput, Prompt, VisualTokens
@@ -179,7 +178,7 @@ def test_kept_tokens_keep_their_places(given: Given) -> None:
     merged = merge_contextual(picked.kept, picked.rest, ratio=0.2, order="in_place")
     prompt = prompt_of([1, 8], None, [15, 16])
     full = place_tokens(given.model.llm, prompt, visual)
-    some = place_tokens(given.model.llm, prompt, as_visual(merged))
+    some = place_tokens(given.model.llm, prompt, merged)
     assert full.rope is not None
     assert some.rope is not None
     first = torch.cat([visual.member[visual.start[:-1]]])
@@ -207,7 +206,7 @@ def test_built_in_graphs_equal_eager_calls(given: Given, name: str) -> None:
     visual = seen(given, given.pictures[0])
     if name != "base/qwen25vl":
         picked = select_dominant(visual, ratio=0.4, score="received")
-        visual = as_visual(merge_contextual(picked.kept, picked.rest, ratio=0.1, order="in_place"))
+        visual = merge_contextual(picked.kept, picked.rest, ratio=0.1, order="in_place")
     prompt = render_chat(model.chat, frames, question=QUESTION)
     placed = place_tokens(model.llm, prompt, visual)
     answer = generate(model.llm, placed, model.chat, max_new_tokens=6)
@@ -237,17 +236,4 @@ def test_positions_of_another_kind_are_refused(given: Given) -> None:
     assert str(error.value) == (
         "prefill.inputs: positions of another kind than the language model's (M-RoPE or plain); use the same "
         "checkpoint in place_tokens and here"
-    )
-
-
-def test_as_visual_refuses_what_no_projector_made(given: Given) -> None:
-    """Patches are not the language model's."""
-    patches = encode_vision(
-        given.model.vision, preprocess(given.model.chat, load_image(path=given.pictures[0]))
-    )
-    with pytest.raises(WiringError) as error:
-        as_visual(patches)
-    assert str(error.value) == (
-        "as_visual.tokens: Patches that no projector has made; put project_mlp or project_merger before, or "
-        "here instead"
     )

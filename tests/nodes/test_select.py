@@ -9,7 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenloom.nodes.merge import merge_contextual
 from tokenloom.nodes.select import select_dominant, select_tokens
+from tokenloom.runtime.budget import check_one
 from tokenloom.runtime.errors import BudgetError, NeedError
 from tokenloom.runtime.foreseen import KnownPair, KnownTokens
 from tokenloom.runtime.values import Kind, Table, Tokens
@@ -220,3 +222,16 @@ def test_the_gpu_picks_the_same() -> None:
     patches = scored([0, 0.5, 0.5, 0.5, 0.5], [0, 0.1, 0.1, 0.2, 0.2])
     cpu, gpu = select_dominant(patches, keep=3), select_dominant(patches.to("cuda"), keep=3)
     assert places(gpu.kept.to("cpu")) == places(cpu.kept)
+
+
+def test_a_budget_is_given_in_one_way() -> None:
+    """Two ways at once are refused, not ranked in silence."""
+    with pytest.raises(BudgetError) as error:
+        check_one("select_dominant", total=None, ratio=0.5, preset=64)
+    assert str(error.value) == (
+        "select_dominant: ratio 0.5 and preset 64 are given, one of them says how many; leave out the rest"
+    )
+    with pytest.raises(BudgetError, match="total 9 and ratio"):
+        select_dominant(made_patches(), total=9, ratio=0.5)
+    with pytest.raises(BudgetError, match="merge_contextual: total 9 and preset 64"):
+        merge_contextual(None, made_patches(), total=9, preset=64)
