@@ -38,9 +38,7 @@ def check_one(where: str, *, total: int | None, ratio: float | None, preset: int
     given = {"total": total, "ratio": ratio, "preset": preset}
     ways = [f"{name} {value}" for name, value in given.items() if value is not None]
     if len(ways) > 1:
-        raise BudgetError(
-            f"{where}: {' and '.join(ways)} are given, one of them says how many; leave out the rest"
-        )
+        raise BudgetError(f"{where}: {' and '.join(ways)} are given; one of them says how many, keep that")
 
 
 def split_evenly(total: int, parts: int, device: torch.device | None = None) -> Tensor:

@@ -229,9 +229,9 @@ def test_a_budget_is_given_in_one_way() -> None:
     with pytest.raises(BudgetError) as error:
         check_one("select_dominant", total=None, ratio=0.5, preset=64)
     assert str(error.value) == (
-        "select_dominant: ratio 0.5 and preset 64 are given, one of them says how many; leave out the rest"
+        "select_dominant: ratio 0.5 and preset 64 are given; one of them says how many, keep that"
     )
     with pytest.raises(BudgetError, match="total 9 and ratio"):
-        select_dominant(made_patches(), total=9, ratio=0.5)
+        select_dominant(made_patches(square_source(1, 3, 3)), total=9, ratio=0.5)
     with pytest.raises(BudgetError, match="merge_contextual: total 9 and preset 64"):
-        merge_contextual(None, made_patches(), total=9, preset=64)
+        merge_contextual(None, made_patches(square_source(1, 3, 3)), total=9, preset=64)
