@@ -12,6 +12,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .binding import Values
+from .blame import placed
 from .build import ParamRef
 from .errors import GraphError, LoomError, did_you_mean
 from .fit import fits
@@ -59,13 +60,6 @@ def _checked(step: Step) -> Mapping[str, Any]:
         return step.type.check_widgets(step.widgets, step.id)
     except LoomError as error:
         raise placed(error, step) from None
-
-
-def placed(error: Exception, step: Step) -> Exception:
-    """The error with a note that says which step of which file it is about."""
-    at = f", {step.at}" if step.at else ""
-    error.add_note(f"in node {step.id} ({step.type.name}){at}, while planning")
-    return error
 
 
 class Arrangement:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .arrange import Arrangement
+from .blame import placed
 from .errors import NeedError
 from .fit import fits
 from .ir import Step
@@ -78,6 +79,5 @@ class Demand:
             f"put {step.id} after a node that provides {need.channel}, or choose a setting that does "
             "not need it"
         )
-        at = f", {step.at}" if step.at else ""
-        error.add_note(f"in node {step.id} ({step.type.name}){at}, while planning")
+        placed(error, step, self._params)
         return error

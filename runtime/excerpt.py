@@ -42,13 +42,17 @@ def source_lines(text: str) -> list[str]:
 
 def shown(problem: FileProblem, lines: Sequence[str]) -> str:
     """The message with its source line and caret; the message alone when the line is not known."""
-    at, head = problem.at, f"{problem.at}: {problem.message}"
+    return "\n".join([f"{problem.at}: {problem.message}", *excerpt(problem.at, lines)])
+
+
+def excerpt(at: At, lines: Sequence[str]) -> list[str]:
+    """The source line and a caret under the place; nothing when the line is not known."""
     if not 0 < at.line <= len(lines) or not lines[at.line - 1].strip():
-        return head
+        return []
     line, column = lines[at.line - 1], at.column - 1
     start = max(0, column - WIDEST * 3 // 4) if len(line) > WIDEST else 0
     line, column = line[start : start + WIDEST].rstrip(), column - start
-    return f"{head}\n    {line}\n    {''.join(map(_blank, line[:column].ljust(column)))}^"
+    return [f"    {line}", f"    {''.join(map(_blank, line[:column].ljust(column)))}^"]
 
 
 def _blank(char: str) -> str:

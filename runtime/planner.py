@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .arrange import Arrangement, placed
+from .arrange import Arrangement
 from .binding import Values
+from .blame import placed
 from .build import ParamRef
 from .cache import SLOW, Cache
 from .context import Context, use
@@ -51,7 +52,7 @@ class Planner:
             try:
                 out[number] = given if MISSING in given.values() else step.type.check_widgets(given, step.id)
             except LoomError as error:
-                raise placed(error, step) from None
+                raise placed(error, step, self.values.known) from None
         self.values.complete()
         return out
 
@@ -84,7 +85,7 @@ class Planner:
                 with use(context):
                     value = foresee(*self._foreseen(number, known), **self.widgets[number])
             except Exception as error:
-                raise placed(error, step) from None
+                raise placed(error, step, self.values.known) from None
             if value is not None:
                 known[number] = value
         return known

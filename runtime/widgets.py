@@ -87,9 +87,9 @@ class Widget:
         except (TypeError, ValueError, OverflowError):
             wanted = self.describe().replace("bool", "true or false")
             text = (
-                f"{_short(value)} is not one of {', '.join(map(repr, self.choices))}"
+                f"{short(value)} is not one of {', '.join(map(repr, self.choices))}"
                 if self.choices
-                else f"{_short(value)} is {_kind(value)}, wanted {wanted}"
+                else f"{short(value)} is {_kind(value)}, wanted {wanted}"
             )
             texts = [choice for choice in self.choices if isinstance(choice, str)]
             hint = did_you_mean(value, texts) if isinstance(value, str) else ""
@@ -97,7 +97,7 @@ class Widget:
         if self.bounds is not None:
             for number in coerced if isinstance(coerced, tuple) else (coerced,):
                 if isinstance(number, int | float) and number not in self.bounds:
-                    raise WiringError(f"{where}.{self.name}: {_short(number)} {self.bounds.miss()}")
+                    raise WiringError(f"{where}.{self.name}: {short(number)} {self.bounds.miss()}")
         return coerced
 
     def describe(self) -> str:
@@ -130,7 +130,7 @@ def type_text(t: Any) -> str:
     )
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """The value as code, at most 80 characters of it."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"

@@ -74,6 +74,22 @@ def at(graph: str, node: str, kind: str) -> str:
     return f"  in node {node} ({kind}), {GRAPHS / graph}:{number}:3"
 
 
+def short(value: object) -> str:
+    """A long path, as messages cut it."""
+    text = repr(str(value))
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
+
+
+def planned_at(graph: str, node: str, kind: str, key: str, given: str = "") -> list[str]:
+    """The same of a mistake found while planning: the place of a setting, its line, and a caret."""
+    lines = (GRAPHS / graph).read_text(encoding="utf-8").splitlines()
+    number, line = next((i, line) for i, line in enumerate(lines, 1) if line.startswith(f"  {node}:"))
+    column = line.index(f" {key}: ") + len(f" {key}: ") if key else 2
+    head = f"  in node {node} ({kind}), {GRAPHS / graph}:{number}:{column + 1}, while planning"
+    told = f": {key} (from parameter {given})" if given else ""
+    return [head + told, f"      {line}", f"      {' ' * column}^"]
+
+
 # -- pictures ------------------------------------------------------------------------------------------------
 
 rng = np.random.default_rng(7)
@@ -139,7 +155,7 @@ def test_a_bad_picture_is_refused_before_weights_are_read(name: str, tmp_path: P
     assert (told.code, told.out) == (2, "")
     assert told.err == [
         f"error: load_image: {tmp_path / name}: {wanted}",
-        at("base/llava15.yaml", "frames", "load_image") + ", while planning",
+        *planned_at("base/llava15.yaml", "frames", "load_image", "path", f"image = {short(tmp_path / name)}"),
     ]
     assert not (tmp_path / "cache").exists()
 
@@ -178,7 +194,9 @@ def test_a_bad_clip_is_refused_before_weights_are_read(name: str, tmp_path: Path
     assert (told.code, told.out) == (2, "")
     assert told.err == [
         f"error: load_video: {tmp_path / name}: {wanted}",
-        at("visionzip_video.yaml", "clip", "load_video") + ", while planning",
+        *planned_at(
+            "visionzip_video.yaml", "clip", "load_video", "path", f"video = {short(tmp_path / name)}"
+        ),
     ]
 
 
@@ -250,7 +268,7 @@ def test_no_slot_for_the_picture() -> None:
     assert told.err == [
         "error: place_tokens: the prompt has no <image>, but 1 wire of visual tokens came; give every "
         "picture one <image>, or every wire one slot (render_chat: question, images, media)",
-        at("base/llava15.yaml", "placed", "place_tokens") + ", while planning",
+        *planned_at("base/llava15.yaml", "placed", "place_tokens", "prompt"),
     ]
 
 
@@ -401,8 +419,9 @@ def test_a_damaged_checkpoint_is_refused_before_weights_are_read(damage: str, co
     told = run("visionzip", f"image={PICTURE}", f"checkpoint={copy}")
     text = "error: " + wanted.format(copy)
     assert (told.code, told.out) == (2, "")
-    assert "\n".join(told.err[:-1]) == text
-    assert told.err[-1] == at("base/llava15.yaml", "model", "load_model") + ", while planning"
+    assert "\n".join(told.err[:-3]) == text
+    given = f"checkpoint = {short(copy)}"
+    assert told.err[-3:] == planned_at("base/llava15.yaml", "model", "load_model", "checkpoint", given)
     assert not (copy.parent / "cache").exists()
 
 
