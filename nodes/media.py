@@ -86,6 +86,7 @@ def load_video(
     fps: rate of a folder or an array, which tell none (3 unless given).
     """
     try:
+        glance(path)
         with open_source(path, backend=backend, fps=fps) as source:
             return Video(
                 path=str(path),

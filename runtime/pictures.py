@@ -37,6 +37,12 @@ def picture_size(path: Path) -> tuple[int, int]:
         return (picture.height, picture.width) if turned else picture.size
 
 
+def picture_count(path: Path) -> int:
+    """How many pictures the file holds: 1, or the frames of an animation, from the headers alone."""
+    with opened(path) as picture:
+        return int(getattr(picture, "n_frames", 1))
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """The file opened by Pillow; whatever Pillow finds wrong with it inside the block is a MediaError."""

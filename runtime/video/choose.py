@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from ..errors import MediaError
-from ..pictures import picture_size
+from ..pictures import SUFFIXES, picture_count
 from .by_pictures import ANIMATED, AnimationSource, ArraySource, FolderSource
 from .source import FrameSource, bad_file
 
@@ -44,12 +44,17 @@ def check_readable(path: Path, what: str = "video") -> None:
 
 
 def glance(path: Path) -> None:
-    """A MediaError for what is missing, empty, or no clip, from the header alone."""
+    """A MediaError for what is missing, empty, a still picture or no clip, from the header alone."""
     check_readable(path)
-    if not path.is_dir() and path.suffix.lower() not in (".npy", *ANIMATED):
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == ".npy":
+        return
+    if suffix not in SUFFIXES and suffix not in ANIMATED:
         probe(path)
-    elif path.suffix.lower() in ANIMATED:
-        picture_size(path)
+    elif picture_count(path) == 1 and suffix != ".gif":
+        raise bad_file(
+            path, "is one still picture, wanted a clip", "use load_image, or give a folder of pictures"
+        )
 
 
 def probe(path: Path) -> str:

@@ -237,3 +237,19 @@ def test_pictures_are_uint8_tensors(tmp_path: Path) -> None:
     picture = load_image(path=tmp_path / "a.png").pictures[0]
     assert picture.dtype == torch.uint8
     assert picture.shape == (3, 4, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_still_picture_is_no_clip(tmp_path: Path, suffix: str) -> None:
+    """A clip's whole budget for one picture is a mistake; a plan says so too."""
+    path = tmp_path / f"a.{suffix}"
+    Pil.new("RGB", (8, 8)).save(path)
+    foresee = load_video.foresee
+    assert foresee is not None
+    for call in (lambda: load_video(path=path), lambda: foresee(path=path, backend="auto", fps=None)):
+        with pytest.raises(MediaError) as error:
+            call()
+        assert str(error.value) == (
+            f"load_video: {path}: is one still picture, wanted a clip; "
+            "use load_image, or give a folder of pictures"
+        )
