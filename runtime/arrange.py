@@ -18,6 +18,7 @@ from .errors import GraphError, LoomError, did_you_mean
 from .fit import fits
 from .ir import Step, Wire
 from .statics import Statics, statics
+from .widgets import type_text
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -79,10 +80,8 @@ class Arrangement:
         self._taken: dict[str, tuple[int, ...]] = {}
         self.order: list[Step] = []
         self.number: dict[str, int] = {}
+        wanted = [self._result(wire) for wire in wanted]
         targets = list(dict.fromkeys(wire.node for wire in wanted))
-        for target in targets:
-            if self._sender(Wire(target)) != Wire(target):
-                raise GraphError(f"{target} is wanted as an output, but it is switched off by its `when`")
         for target in targets:
             self._descend(target)
         values.complete()
@@ -231,11 +230,16 @@ class Arrangement:
 
     def _bypass(self, step: Step) -> End | None:
         """The only input of a switched-off step that can stand for its only output, or None."""
+        fitting = self._fitting(step)
+        return fitting[0][1] if len(fitting) == 1 else None
+
+    def _fitting(self, step: Step) -> list[tuple[str, End]]:
+        """The inputs of a step that fit its only output, by socket; none where it has several."""
         outputs = self._types.outputs(step.id)
         if list(outputs) != [""]:
-            return None
-        fitting = [e for ends in step.wires.values() for e in ends if fits(self._given(e), outputs[""])]
-        return fitting[0] if len(fitting) == 1 else None
+            return []
+        ends = [(name, end) for name, ends in step.wires.items() for end in ends]
+        return [(name, end) for name, end in ends if fits(self._given(end), outputs[""])]
 
     def _given(self, end: End) -> Any:
         return self._types.of(end) or Any
@@ -254,9 +258,42 @@ class Arrangement:
         self._graph.check()
         raise GraphError(f"{source} and {name} wait for each other")
 
+    def _result(self, wire: Wire) -> Wire:
+        """Where a wanted value comes from; GraphError when that is switched off, without a stand-in."""
+        found = self._sender(wire)
+        if isinstance(found, Wire):
+            return found
+        step, why = self._why_not(wire)
+        text = f"{wire.node} is wanted as an output, but "
+        text += "it" if step.id == wire.node else step.id
+        error = GraphError(
+            f"{text} is switched off by its `when`, and {why}; switch it on, or choose another output"
+        )
+        raise placed(error, step, self._values.known, "when")
+
     def _nothing(self, name: str, socket: str, end: End) -> None:
-        off = end.node if isinstance(end, Wire) else end.name
-        raise GraphError(
-            f"{name}.{socket}: {off} is switched off, and nothing can stand in for it; "
+        assert isinstance(end, Wire)  # a parameter is never switched off
+        step, why = self._why_not(end)
+        error = GraphError(
+            f"{name}.{socket}: {step.id} is switched off, and {why}; "
             f"switch {name} off too, or wire something else to it"
         )
+        raise placed(error, step, self._values.known, "when")
+
+    def _why_not(self, wire: Wire) -> tuple[Step, str]:
+        """The switched-off step that a value ends at, and why nothing can stand in for it."""
+        step = self._steps[wire.node]
+        fitting = self._fitting(step)
+        while len(fitting) == 1 and isinstance(end := fitting[0][1], Wire):
+            step = self._steps[end.node]
+            fitting = self._fitting(step)
+        outputs = self._types.outputs(step.id)
+        if list(outputs) != [""]:
+            return step, f"no input can stand in for several outputs ({', '.join(outputs)})"
+        kind = type_text(outputs[""])
+        if not fitting:
+            return step, f"none of its inputs could stand in for its output ({kind})"
+        if len(fitting) == 1:
+            return step, "what would stand in for it is a parameter, not the output of a node"
+        names = list(dict.fromkeys(name for name, _ in fitting))
+        return step, f"more than one input could stand in for its output ({kind}): {', '.join(names)}"

@@ -17,21 +17,26 @@ from .ir import At, Step
 from .widgets import short
 
 
-def placed(error: Exception, step: Step, params: Mapping[str, Any] | None = None) -> Exception:
+def placed(error: Exception, step: Step, params: Mapping[str, Any] | None = None, key: str = "") -> Exception:
     """The error with a note: node, file:line:column, setting, the source line and a caret.
 
-    params: what the parameters are; the one that the setting was taken from is named.
+    params: what the parameters are; the one that the setting was taken from is named. key: the setting, when
+    it is not to be found from the message.
     """
-    key = next(_keys(str(error), step, params or {}), "")
+    key = key or next(_keys(str(error), step, params or {}), "")
     at, lines = step.at, list[str]()
     if step.at is not None and not step.at.path.endswith(".py"):  # else it was made in Python
         at, lines = _source(step, step.at, key)
     note = f"in node {step.id} ({step.type.name}){f', {at}' if at else ''}, while planning"
-    value = step.widgets.get(key)
+    value = _given(step, key)
     if isinstance(value, ParamRef) and params is not None and value.name in params:
         note += f": {key} (from parameter {value.name} = {_text(params[value.name])})"
     error.add_note("\n".join([note, *(excerpt(at, lines) if at else ())]))
     return error
+
+
+def _given(step: Step, key: str) -> Any:
+    return step.when if key == "when" else step.widgets.get(key)
 
 
 def _text(value: Any) -> str:
@@ -77,7 +82,7 @@ def _source(step: Step, at: At, key: str) -> tuple[At, list[str]]:
 def _same(written: Any, step: Step, key: str) -> bool:
     """False for a setting that was changed after the file was read."""
     refers = isinstance(written, str) and written[:1] == "$" and written[:2] != "$$"
-    given = step.widgets.get(key)
+    given = _given(step, key)
     if key in step.wires or isinstance(given, ParamRef):
         return refers or key in step.wires
     return not refers and (written == given or not isinstance(given, str | int | float))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tokenloom.runtime.node import node
 from tokenloom.runtime.plan import plan
 from tokenloom.runtime.run import execute, run
 from tokenloom.runtime.values import Tokens
+from tokenloom.runtime.yamlfile import load
 
 from . import engine_nodes as e
 
@@ -145,7 +147,7 @@ def test_when_false_before_a_required_socket() -> None:
     with pytest.raises(GraphError) as error:
         plan(g)
     assert str(error.value) == (
-        "text.x: gone is switched off, and nothing can stand in for it; "
+        "text.x: gone is switched off, and none of its inputs could stand in for its output (int); "
         "switch text off too, or wire something else to it"
     )
 
@@ -156,7 +158,39 @@ def test_switched_off_output() -> None:
         g.output(out=g.named("gone", e.eng_number, when=False)())
     with pytest.raises(GraphError) as error:
         plan(g)
-    assert str(error.value) == "gone is wanted as an output, but it is switched off by its `when`"
+    assert str(error.value) == (
+        "gone is wanted as an output, but it is switched off by its `when`, and none of its inputs could "
+        "stand in for its output (int); switch it on, or choose another output"
+    )
+
+
+def test_switched_off_output_with_a_stand_in() -> None:
+    """What would be handed on is the output, as for any other taker."""
+    with Graph() as g:
+        on = g.param("on", bool, default=False)
+        number = e.eng_number(start=5)
+        g.output(out=g.named("plus", e.eng_add, when=on)(number, add=3), same=number)
+    assert dict(run(g, cache=False).outputs) == {"out": 5, "same": 5}
+    assert dict(run(g, cache=False, on=True).outputs) == {"out": 8, "same": 5}
+
+
+def test_why_nothing_stands_in_for_a_switched_off_output(tmp_path: Path) -> None:
+    """Two inputs that fit: said with their names, the place of the `when`, and the parameter behind it."""
+    (tmp_path / "g.yaml").write_text(
+        "tokenloom: 1\nparams: {on: {type: bool, default: false}}\nnodes:\n  one: {node: eng_number}\n"
+        "  both: {node: eng_sum, xs: [$one, $one], when: $on}\noutputs: {out: $both}\n"
+    )
+    with pytest.raises(GraphError) as error:
+        plan(load(tmp_path / "g.yaml"))
+    assert str(error.value) == (
+        "both is wanted as an output, but it is switched off by its `when`, and more than one input could "
+        "stand in for its output (int): xs; switch it on, or choose another output"
+    )
+    assert error.value.__notes__[0].split("\n") == [
+        f"in node both (eng_sum), {tmp_path}/g.yaml:5:48, while planning: when (from parameter on = False)",
+        "      both: {node: eng_sum, xs: [$one, $one], when: $on}",
+        f"{' ' * 51}^",
+    ]
 
 
 def test_needs_travel_upstream() -> None:
