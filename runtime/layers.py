@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ class Reader:
 
     problems: list[FileProblem] = field(default_factory=list[FileProblem])
     sources: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    removed: dict[str, At] = field(default_factory=dict[str, At])  # inherited nodes and parameters, by null
     baseless: bool = False  # a file that is extended could not be found: what it would have said is unknown
 
     def say(self, at: At, message: str) -> None:
@@ -193,12 +195,24 @@ def _section(
                 what = section.removesuffix("s")
                 hint = did_you_mean(name, base)
                 reader.say(value.key, f"null removes a {what}, but none is inherited as {name!r}{hint}")
-            out.pop(name, None)
+            if out.pop(name, None):
+                reader.removed[name] = value.key
+        elif section == "params" and name in base and not isinstance(value.value, dict):
+            reader.say(
+                value.at, f"params.{name}: wants a mapping; write {name}: {{default: {_written(value)}}}"
+            )
         elif section != "outputs" and name in base and isinstance(value.value, dict):
             out[name] = _entry(base[name], value)
         else:
             out[name] = value
     return out
+
+
+def _written(value: Marked) -> str:
+    """A scalar or a list as YAML."""
+    if isinstance(value.value, list):
+        return f"[{', '.join(map(_written, value.value))}]"
+    return json.dumps(value.value, ensure_ascii=False, default=str)
 
 
 def _entry(base: Marked, top: Marked) -> Marked:

@@ -77,5 +77,8 @@ def find(name: str) -> NodeType[..., Any]:
     """The node type called `name`, or a GraphError that suggests the nearest."""
     nodes = _nodes if name in _nodes else all_nodes()
     if name not in nodes:
-        raise GraphError(f"no node is called {name!r}{did_you_mean(name, nodes)}")
+        hint = did_you_mean(name, nodes)
+        if "did you mean" not in hint:
+            hint = "; `tokenloom nodes` lists all, and --plugin FILE adds those of a file of yours"
+        raise GraphError(f"no node is called {name!r}{hint}")
     return nodes[name]

@@ -297,6 +297,9 @@ class Building:
             return None if kind is None else Wire(name, output)
         if name not in self.graph.params:
             hint = did_you_mean(name, [*self.entries, *self.graph.params])
+            if name in self.reader.removed:
+                gone = self.reader.removed[name]
+                hint = f"; removed at {gone.path}:{gone.line}: wire something else to {where} there"
             self.reader.say(value.at, f"{where}: nothing is called {name!r}{hint}")
         elif output:
             self.reader.say(value.at, f"{where}: {name} is a parameter and has no outputs; write ${name}")

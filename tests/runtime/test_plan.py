@@ -187,9 +187,9 @@ def test_why_nothing_stands_in_for_a_switched_off_output(tmp_path: Path) -> None
         "stand in for its output (int): xs; switch it on, or choose another output"
     )
     assert error.value.__notes__[0].split("\n") == [
-        f"in node both (eng_sum), {tmp_path}/g.yaml:5:48, while planning: when (from parameter on = False)",
+        f"in node both (eng_sum), {tmp_path}/g.yaml:5:49, while planning: when (from parameter on = False)",
         "      both: {node: eng_sum, xs: [$one, $one], when: $on}",
-        f"{' ' * 51}^",
+        f"{' ' * 52}^",
     ]
 
 

@@ -52,6 +52,15 @@ def test_an_unknown_node_suggests_the_nearest() -> None:
     assert str(caught.value) == "no node is called 'load_vidoe'; did you mean 'load_video'?"
 
 
+def test_an_unknown_node_may_be_a_plug_ins() -> None:
+    """A name like no other is probably of a file that was not named."""
+    with pytest.raises(GraphError) as caught:
+        registry.find("xyzzy")
+    assert str(caught.value) == (
+        "no node is called 'xyzzy'; `tokenloom nodes` lists all, and --plugin FILE adds those of a file of yours"
+    )
+
+
 def test_every_builtin_node_explains_itself() -> None:
     """Signature, outputs and a sentence; every widget has a tooltip."""
     for made in registry.all_nodes().values():

@@ -330,7 +330,8 @@ def test_mistakes_in_the_base_name_the_base(tmp_path: Path) -> None:
     assert messages(text, tmp_path, base=base) == [
         "3:36: new: no node is called 'loom_srt'; did you mean 'loom_sort'?",
         "base.yaml:3:16: params.keep: no type is called 'itn'; did you mean 'int'?",
-        "base.yaml:8:36: picked.beads: nothing is called 'patches'; known: film, keep, name, new, picked",
+        "base.yaml:8:36: picked.beads: nothing is called 'patches'; removed at x.yaml:3: wire something else to "
+        "picked.beads there",
     ]
 
 
@@ -348,6 +349,14 @@ def test_mistakes_in_the_base_name_the_base(tmp_path: Path) -> None:
         (
             "extends: base.yaml\nnodes: {pickt: null}",
             "3:9: null removes a node, but none is inherited as 'pickt'; did you mean 'picked'?",
+        ),
+        (
+            "extends: base.yaml\nparams:\n  keep: 20",
+            "4:9: params.keep: wants a mapping; write keep: {default: 20}",
+        ),
+        (
+            "extends: base.yaml\nparams:\n  keep: [a, 2.5, true]",
+            '4:9: params.keep: wants a mapping; write keep: {default: ["a", 2.5, true]}',
         ),
         (
             "nodes:\n  a: {node: ./branch.yml}",
