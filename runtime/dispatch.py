@@ -13,7 +13,7 @@ from typing import Any
 
 from .context import Context
 from .describe import describe, token_count
-from .errors import Cancelled
+from .errors import Cancelled, WroteIntoInputError
 from .events import Bus, NodeCached, NodeDone, NodeFailed, NodeProgress, NodeStarted, RunDone, RunStarted
 from .lanes import Completion, InlineLane, Job, Lane
 from .plan import Plan, Planned
@@ -153,6 +153,8 @@ class Dispatcher:
         job, value, error, seconds, peak, loading = completion
         planned = job.planned
         if error is not None:
+            if isinstance(error, WroteIntoInputError) and self.plan.cache is not None:
+                self.plan.cache.memory.clear()  # what is held may share memory with what was spoilt
             raise error
         planned.statics.check_output(value, planned.id, job.sockets)
         self._give(planned, value)

@@ -22,6 +22,10 @@ class NeedError(GraphError):
     """A side channel that a node asks for and nothing upstream can provide."""
 
 
+class WroteIntoInputError(GraphError):
+    """A node that changed a value that it was given."""
+
+
 class BudgetError(LoomError):
     """More tokens asked for than there are, or more than the model can hold."""
 

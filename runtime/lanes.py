@@ -12,8 +12,10 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 from .context import Context, use
+from .errors import WroteIntoInputError
 from .models.pool import loading_seconds
 from .plan import Planned
+from .untouched import stamps, touched
 
 
 class Job(NamedTuple):
@@ -57,6 +59,7 @@ class InlineLane:
         planned, sockets, context = job
         self._meter.start()
         value, error = None, None
+        given = stamps(sockets)
         before, begin = loading_seconds(), perf_counter()
         try:
             with use(context):
@@ -64,6 +67,11 @@ class InlineLane:
             self._meter.wait()
         except BaseException as caught:  # Ctrl-C too: the dispatcher decides what becomes of it
             error = caught
+        if error is None and (socket := touched(given)):
+            error = WroteIntoInputError(
+                f"{planned.id}: it wrote into its input {socket} in place, which others use too; "
+                "let the node work on a copy (.clone())"
+            )
         seconds, loading = perf_counter() - begin, loading_seconds() - before
         self._finished.put(
             Completion(job, value, error, seconds - loading, self._meter.peak(seconds), loading)
