@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -215,7 +216,36 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
         elif isinstance(one, Mapping):
             todo.extend(one.values())
         elif dataclasses.is_dataclass(one):
-            todo.extend(getattr(one, f.name) for f in dataclasses.fields(one))
+            todo.extend([getattr(one, name) for name in _tensor_fields(type(one))])
+
+
+@cache
+def _tensor_fields(cls: type[Any]) -> tuple[str, ...]:
+    """The fields of a dataclass that may hold tensors, by their annotations."""
+    return tuple(name for name, hint in _hints(cls).items() if _may_hold(hint, frozenset((cls,))))
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """What the fields of a dataclass are annotated with; Any where that cannot be resolved."""
+    try:
+        hints = get_type_hints(cls)
+    except (NameError, TypeError, AttributeError):
+        hints = {}
+    return {f.name: hints.get(f.name, Any) for f in dataclasses.fields(cls)}
+
+
+def _may_hold(hint: Any, seen: frozenset[type[Any]]) -> bool:
+    """True unless the annotation rules tensors out. seen: classes that are being looked at."""
+    if parts := [part for part in get_args(hint) if part is not Ellipsis]:
+        return get_origin(hint) is not type and any(_may_hold(part, seen) for part in parts)
+    if not isinstance(hint, type) or issubclass(hint, Tensor):
+        return True
+    if dataclasses.is_dataclass(hint):
+        if hint in seen:
+            return False
+        deeper = seen | {hint}
+        return bool(hint.__subclasses__()) or any(_may_hold(h, deeper) for h in _hints(hint).values())
+    return not issubclass(hint, str | int | float | bytes | Path | type(None))
 
 
 def bytes_of(value: Any) -> int:

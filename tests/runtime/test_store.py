@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -15,7 +15,16 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
-from tokenloom.runtime.store import Packed, Unstorable, bytes_of, pack, storable, unpack
+from tokenloom.runtime.store import (
+    Packed,
+    Unstorable,
+    _tensor_fields,
+    bytes_of,
+    pack,
+    storable,
+    tensors_of,
+    unpack,
+)
 from tokenloom.runtime.values import (
     Answer,
     Frames,
@@ -27,9 +36,11 @@ from tokenloom.runtime.values import (
     Picture,
     Prompt,
     Slot,
+    Source,
     Table,
     Tile,
     Tiles,
+    Tokens,
     VisualTokens,
 )
 
@@ -176,3 +187,27 @@ def test_bytes_of_counts_shared_memory_once() -> None:
     pixels = torch.zeros(4, 100, 100, 3, dtype=torch.uint8)
     assert bytes_of(Frames.of_video(pixels, torch.zeros(4))) == pytest.approx(120_000, rel=0.01)
     assert bytes_of(3) < 100
+
+
+def test_every_tensor_of_a_value_is_found() -> None:
+    """Whatever the fields are annotated with; a source of many tiles is not walked through for it."""
+    for value in VALUES:
+        found = {id(tensor) for tensor in tensors_of(value)}
+        assert found == {id(tensor) for tensor in _every_tensor(value)}
+    assert _tensor_fields(Tokens) == ("features", "start", "member", "share", "kind", "home", "side")
+    assert _tensor_fields(Source) == ()
+
+
+def _every_tensor(value: Any) -> Iterator[Tensor]:
+    """Slow and sure."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from _every_tensor(one)
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _every_tensor(one)
+    elif is_dataclass(value):
+        for f in fields(value):
+            yield from _every_tensor(getattr(value, f.name))
