@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .runtime.graph import Graph as Graph
     from .runtime.needs import Needs as Needs
     from .runtime.node import node as node
+    from .runtime.plan import plan as plan
+    from .runtime.run import execute as execute
     from .runtime.run import run as run
     from .runtime.version import __version__ as __version__
     from .runtime.widgets import Range as Range
@@ -27,11 +29,13 @@ _WHERE = {
     "Range": ".runtime.widgets",
     "__version__": ".runtime.version",
     "demand": ".runtime.context",
+    "execute": ".runtime.run",
     "load": ".runtime.yamlfile",
     "node": ".runtime.node",
+    "plan": ".runtime.plan",
     "run": ".runtime.run",
 }
-__all__ = ["Graph", "Needs", "Range", "demand", "load", "node", "run"]
+__all__ = ["Graph", "Needs", "Range", "demand", "execute", "load", "node", "plan", "run"]
 
 
 def __getattr__(name: str) -> object:

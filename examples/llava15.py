@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tokenloom import Graph, nodes, run
 
+SAMPLE = Path(__file__).parent / "media" / "shapes.png"
+
 
 def llava15(image: Path, question: str = "What is in the picture?", checkpoint: str = "tiny-random") -> Graph:
     """Every patch of one picture, and the answer."""
@@ -24,4 +26,4 @@ def llava15(image: Path, question: str = "What is in the picture?", checkpoint: 
 
 
 if __name__ == "__main__":
-    print(run(llava15(Path(sys.argv[1])))["answer"])
+    print(run(llava15(Path(sys.argv[1]) if sys.argv[1:] else SAMPLE))["answer"])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tokenloom import Graph, nodes, run
 
+SAMPLE = Path(__file__).parent / "media" / "shapes.png"
+
 
 def visionzip_next(
     image: Path, question: str = "What is in the picture?", checkpoint: str = "tiny-random-next"
@@ -29,4 +31,4 @@ def visionzip_next(
 
 
 if __name__ == "__main__":
-    print(run(visionzip_next(Path(sys.argv[1])))["answer"])
+    print(run(visionzip_next(Path(sys.argv[1]) if sys.argv[1:] else SAMPLE))["answer"])

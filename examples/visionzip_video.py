@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tokenloom import Graph, nodes, run
 
+SAMPLE = Path(__file__).parent / "media" / "shapes.mp4"
+
 
 def visionzip_video(
     video: Path, question: str = "What happens in the video?", checkpoint: str = "tiny-random"
@@ -28,4 +30,4 @@ def visionzip_video(
 
 
 if __name__ == "__main__":
-    print(run(visionzip_video(Path(sys.argv[1])))["answer"])
+    print(run(visionzip_video(Path(sys.argv[1]) if sys.argv[1:] else SAMPLE))["answer"])

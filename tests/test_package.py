@@ -72,6 +72,17 @@ def test_every_public_name_resolves(folder: Path) -> None:
     assert python(code, folder) == "True"
 
 
+def test_planning_and_executing_are_public(folder: Path) -> None:
+    """`plan` beside `run`, and `execute` for a plan that was looked at."""
+    code = (
+        "import tokenloom as t; p = t.plan(t.load('visionzip'), {'image': 'examples/media/shapes.png'});"
+        "print(t.plan.__module__, t.execute.__module__, len(p.steps) > 5)"
+    )
+    wanted = "tokenloom.runtime.plan tokenloom.runtime.run True"
+    (folder / "examples").symlink_to(ROOT / "examples")
+    assert python(code, folder) == wanted
+
+
 def test_an_unknown_public_name_is_an_attribute_error(folder: Path) -> None:
     """With Python's own words, so that hasattr and from-imports behave."""
     code = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -42,6 +44,18 @@ def test_python_and_yaml_answer_alike(name: str) -> None:
     ours, theirs = cast("Tokens", written["tokens"]), cast("Tokens", loaded["tokens"])
     assert torch.equal(ours.features, theirs.features)
     assert torch.equal(ours.member, theirs.member)
+
+
+def test_an_example_without_arguments_takes_the_sample(tmp_path: Path) -> None:
+    """From any folder; with an argument it takes that file."""
+    script = str(EXAMPLES / "visionzip.py")
+    said = [
+        subprocess.run(
+            [sys.executable, script, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        for words in ((), (str(MEDIA["image"]),))
+    ]
+    assert said[0].stdout == said[1].stdout != ""
 
 
 @pytest.mark.parametrize("name", GRAPHS)
