@@ -113,7 +113,7 @@ def check(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Find everything that is wrong in graph files; with values, plan them too."""
+    """Find what is wrong in graph files; with values, plan them."""
     with guard(debug=debug):
         from .commands import look
 
@@ -130,12 +130,13 @@ def plan(
     from_: From = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
     no_cache: NoCache = False,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Show what a run would do: what runs and why, what comes from the cache."""
-    with guard(debug=debug):
+    """Show what a run would do: what runs, why, what is cached."""
+    with guard(debug=debug, as_json=as_json):
         from .commands.look import show_plan
         from .commands.run import Asked
 
@@ -150,7 +151,7 @@ def plan(
             cache=not no_cache,
             plugins=plugin or (),
         )
-        show_plan(asked)
+        show_plan(asked, as_json=as_json)
 
 
 @app.command()
@@ -202,7 +203,7 @@ def convert(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write pickled weights (.bin, .pth) as safetensors, without running what a pickle says."""
+    """Write pickled weights (.bin, .pth) safely as safetensors."""
     with guard(debug=debug) as phase:
         from .commands import keep
 
@@ -212,7 +213,7 @@ def convert(
 
 @app.command()
 def doctor(debug: Debug = False) -> None:
-    """Say what is installed and what is broken, ready to paste into a bug report."""
+    """Say what is installed and broken, to paste in a bug report."""
     with guard(debug=debug):
         from .commands.doctor import doctor as examine
 

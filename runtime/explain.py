@@ -52,7 +52,7 @@ def _code(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
     names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
     for name in names[:_MOST]:
         verb = "is new" if name not in old else "is gone" if name not in new else "changed"
-        yield f"code of {name} {verb}"
+        yield f"code of {name.removeprefix('tokenloom.')} {verb}"
     if len(names) > _MOST:
         yield f"and {len(names) - _MOST} more places in the code"
 

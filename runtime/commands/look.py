@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -13,7 +14,7 @@ from ..graph import Graph
 from ..layers import builtin_graphs
 from ..needs import Needs
 from ..node import NodeType
-from ..plan import plan
+from ..plan import Plan, plan
 from ..registry import all_nodes, find, load_plugin
 from ..widgets import Widget, type_text
 from ..yamlfile import load
@@ -56,10 +57,42 @@ def _told(graph: Graph) -> str:
     return "; ".join(parts)
 
 
-def show_plan(asked: Asked) -> None:
+def show_plan(asked: Asked, *, as_json: bool = False) -> None:
     """Print what a run would do: which steps run and why, and what comes from the cache."""
-    table = planned(asked).table()
-    show_table(table.columns, [[str(cell) for cell in row] for row in table.rows], title=table.title)
+    made = planned(asked)
+    if as_json:
+        typer.echo(json.dumps(plain_plan(made), ensure_ascii=False))
+        return
+    table = made.table()
+    rows = [[str(cell) for cell in row] for row in table.rows]
+    show_table(table.columns, rows, title=table.title, spare=("device", "freed after", "type"))
+
+
+def plain_plan(made: Plan) -> dict[str, Any]:
+    """A plan as one JSON object: a step per row of its table, in the order they run."""
+    steps = [
+        {
+            "node": step.id,
+            "type": step.statics.type.name,
+            "state": step.state,
+            "why": made.why(step.id),
+            "side_channels": sorted(need.key for need in step.wanted),
+            "freed_after": made.last_use.get(step.id),
+            "device": step.device,
+            "key": None if step.volatile else step.key,
+            "sources": [made.steps[source].id for source in made.steps.sources(step.number)],
+        }
+        for step in made.steps
+    ]
+    return {
+        "ok": True,
+        "title": made.graph.title,
+        "graph": made.graph.at,
+        "device": made.device,
+        "dtype": made.dtype,
+        "outputs": list(made.outputs),
+        "steps": steps,
+    }
 
 
 def list_nodes() -> None:

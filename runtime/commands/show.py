@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
 Cells = Sequence[str]
+_GAP = 3  # columns of a terminal between two cells
 
 
 def on_terminal() -> bool:
@@ -19,8 +20,13 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def show_table(columns: Cells, rows: Sequence[Cells], *, right: Cells = (), title: str = "") -> None:
-    """Print a table; the columns named in `right` are aligned right."""
+def show_table(
+    columns: Cells, rows: Sequence[Cells], *, right: Cells = (), title: str = "", spare: Cells = ()
+) -> None:
+    """Print a table; the columns named in `right` are aligned right.
+
+    spare: columns that are left out on a terminal that is too narrow, the first named first.
+    """
     if not on_terminal():
         typer.echo(plain_table(columns, rows, right=right, title=title))
         return
@@ -28,12 +34,38 @@ def show_table(columns: Cells, rows: Sequence[Cells], *, right: Cells = (), titl
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False)
+    columns, rows = fitting(columns, rows, spare, console.width)
+    words = _widths(columns, rows, lambda cell: max(map(len, cell.split()), default=0))
+    whole = sum(words) + _GAP * len(words) <= console.width  # no word needs to be broken
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for column, least in zip(columns, words, strict=True):
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", min_width=least if whole else None)
     for row in rows:
         table.add_row(*map(_escaped, row))
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def fitting(columns: Cells, rows: Sequence[Cells], spare: Cells, width: int) -> tuple[Cells, Sequence[Cells]]:
+    """The table without as many of the `spare` columns, first named first, as make it fit into `width`.
+
+    Cells are wrapped beyond 40 characters, so a longer one takes no more.
+    """
+    for name in spare:
+        widths = _widths(columns, rows, lambda cell: min(len(cell), 40))
+        if sum(widths) + _GAP * len(widths) <= width:
+            break
+        if name in columns:
+            i = columns.index(name)
+            columns = [*columns[:i], *columns[i + 1 :]]
+            rows = [[*row[:i], *row[i + 1 :]] for row in rows]
+    return columns, rows
+
+
+def _widths(columns: Cells, rows: Sequence[Cells], width: Callable[[str], int]) -> list[int]:
+    """Per column the most that `width` gives for a cell."""
+    return [max(map(width, cells)) for cells in zip(columns, *rows, strict=True)]
 
 
 def plain_table(columns: Cells, rows: Sequence[Cells], *, right: Cells = (), title: str = "") -> str:

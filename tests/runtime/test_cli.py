@@ -444,6 +444,30 @@ def test_plan_says_what_would_run(folder: Path) -> None:
     assert "text 'hi' -> 'x'" in mine("plan", "two.yaml", "text=x").stdout
 
 
+def test_a_plan_is_json_too(folder: Path) -> None:
+    """One object: a step per row, with its key and what it waits for; mistakes as of a run."""
+    mine("run", "two.yaml")
+    facts = json.loads(mine("plan", "two.yaml", "text=x", "--json").stdout)
+    assert (facts["ok"], facts["title"], facts["outputs"]) == (True, "Two texts", ["answer"])
+    first, both = facts["steps"]
+    assert (first["node"], first["state"], first["why"]) == ("first", "run", "text 'hi' -> 'x'")
+    assert (both["sources"], both["why"], len(both["key"])) == (["first"], "inputs a, b changed (first)", 32)
+    wrong = mine("plan", "two.yaml", "count=0", "--json")
+    assert (wrong.exit_code, json.loads(wrong.stdout)["error"]["message"]) == (
+        2,
+        "params.count: 0 is below 1",
+    )
+
+
+def test_help_shows_whole_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line on a command is cut on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in (("--help",), ("cache", "--help")):
+        commands = call(*words).stdout.partition("Commands:")[2]
+        assert commands
+        assert "..." not in commands
+
+
 def test_nodes_lists_every_node(folder: Path) -> None:
     """Plug-ins included, with the first sentence."""
     done = call("nodes", "--plugin", "mine.py")

@@ -57,7 +57,8 @@ def test_an_unknown_node_may_be_a_plug_ins() -> None:
     with pytest.raises(GraphError) as caught:
         registry.find("xyzzy")
     assert str(caught.value) == (
-        "no node is called 'xyzzy'; `tokenloom nodes` lists all, and --plugin FILE adds those of a file of yours"
+        "no node is called 'xyzzy'; `tokenloom nodes` lists all, and --plugin FILE adds "
+        "those of a file of yours"
     )
 
 

@@ -330,8 +330,8 @@ def test_mistakes_in_the_base_name_the_base(tmp_path: Path) -> None:
     assert messages(text, tmp_path, base=base) == [
         "3:36: new: no node is called 'loom_srt'; did you mean 'loom_sort'?",
         "base.yaml:3:16: params.keep: no type is called 'itn'; did you mean 'int'?",
-        "base.yaml:8:36: picked.beads: nothing is called 'patches'; removed at x.yaml:3: wire something else to "
-        "picked.beads there",
+        "base.yaml:8:36: picked.beads: nothing is called 'patches'; removed at x.yaml:3: wire something "
+        "else to picked.beads there",
     ]
 
 

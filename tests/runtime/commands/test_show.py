@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tokenloom.runtime.commands.show import as_json, plain_table, seconds_text, size_text
+from tokenloom.runtime.commands.show import as_json, fitting, plain_table, seconds_text, size_text
 from tokenloom.runtime.values import Answer, Slot, Source, Table, Tile, Tokens
 
 
@@ -76,3 +76,15 @@ def test_an_answer_as_json_has_all_its_fields() -> None:
     answer = Answer(text="a", ids=(1, 2), finish="stop", prompt_tokens=3, visual_tokens=2)
     assert as_json(answer)["ids"] == [1, 2]
     assert as_json(answer)["finish"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [(67, ["node", "why", "device", "freed"]), (66, ["node", "why", "freed"]), (57, ["node", "why"])],
+)
+def test_a_narrow_terminal_gets_fewer_columns(width: int, columns: list[str]) -> None:
+    """The spare ones go, the first named first; a long cell counts as 40 characters, for it is wrapped."""
+    table = (["node", "why", "device", "freed"], [["a", "x" * 99, "cpu", "b"]])
+    shown, rows = fitting(*table, ("device", "freed"), width)
+    assert list(shown) == columns
+    assert [len(row) for row in rows] == [len(columns)]
