@@ -216,7 +216,8 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
         elif isinstance(one, Mapping):
             todo.extend(one.values())
         elif dataclasses.is_dataclass(one):
-            todo.extend([getattr(one, name) for name in _tensor_fields(cast("type[Any]", type(one)))])
+            kind: Any = type(one)
+            todo.extend([getattr(one, name) for name in _tensor_fields(kind)])
 
 
 @cache

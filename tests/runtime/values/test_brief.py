@@ -5,9 +5,20 @@ from __future__ import annotations
 import torch
 
 from tokenloom import nodes, run
-from tokenloom.runtime.values import Frames, KVCache, LayerCache, LLMInput, LLMState, Logits, Picture, Tiles
-from tokenloom.runtime.values.media import Tile
-from tokenloom.runtime.values.tokens import Patches, Source, VisualTokens
+from tokenloom.runtime.values import (
+    Frames,
+    KVCache,
+    LayerCache,
+    LLMInput,
+    LLMState,
+    Logits,
+    Patches,
+    Picture,
+    Source,
+    Tile,
+    Tiles,
+    VisualTokens,
+)
 
 
 def test_tokens() -> None:
