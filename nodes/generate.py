@@ -118,6 +118,7 @@ def _generate(
     states = through(handles, inputs)
     _check_last_rows(states)
     decoder = Decoder(model, states)
+    _check_numbers(decoder.logits)
     for writer, logits in zip(writers, decoder.logits, strict=True):
         writer.take(logits)
     first = time.perf_counter()
@@ -131,6 +132,14 @@ def _generate(
         writer.result(handle, state, *seconds)
         for writer, handle, state in zip(writers, handles, states, strict=True)
     ]
+
+
+def _check_numbers(logits: torch.Tensor) -> None:
+    if bool(logits.isnan().any()):
+        raise GraphError(
+            "generate.state: the scores of the first token are not numbers (nan), and so no answer is one; "
+            "look for nan in the checkpoint and in the tokens that are placed, or set dtype: float32"
+        )
 
 
 def _check_last_rows(states: Sequence[LLMState]) -> None:

@@ -201,3 +201,14 @@ def test_the_last_row_must_be_there(llm: Held) -> None:
         "generate.state: the prompt's last row was dropped, and the answer would begin after it; keep "
         "the text rows when pruning"
     )
+
+
+def test_nan_is_no_answer(llm: Held) -> None:
+    """Broken weights or features are said, instead of an empty answer."""
+    inputs = text(llm, *PROMPT)
+    with pytest.raises(GraphError) as e:
+        generate(llm, replace(inputs, embeds=inputs.embeds * torch.nan))
+    assert str(e.value) == (
+        "generate.state: the scores of the first token are not numbers (nan), and so no answer is one; look "
+        "for nan in the checkpoint and in the tokens that are placed, or set dtype: float32"
+    )
