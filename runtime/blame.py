@@ -31,6 +31,8 @@ def placed(error: Exception, step: Step, params: Mapping[str, Any] | None = None
     value = _given(step, key)
     if isinstance(value, ParamRef) and params is not None and value.name in params:
         note += f": {key} (from parameter {value.name} = {_text(params[value.name])})"
+    elif key in step.widgets and "/" in step.id:
+        note += f": {key} = {_text(value)} in {step.id.rpartition('/')[0]}"
     error.add_note("\n".join([note, *(excerpt(at, lines) if at else ())]))
     return error
 
@@ -56,7 +58,7 @@ def _keys(message: str, step: Step, params: Mapping[str, Any]) -> Iterator[str]:
     yield from (word for word in words if word in step.widgets)
     for key, value in step.widgets.items():
         given = params.get(value.name) if isinstance(value, ParamRef) else value
-        if isinstance(given, str | Path) and str(given) and str(given) in message:
+        if isinstance(given, str | Path) and len(str(given)) > 2 and str(given) in message:
             yield key
     yield from (word for word in words if word in step.wires)
 
@@ -85,4 +87,6 @@ def _same(written: Any, step: Step, key: str) -> bool:
     given = _given(step, key)
     if key in step.wires or isinstance(given, ParamRef):
         return refers or key in step.wires
-    return not refers and (written == given or not isinstance(given, str | int | float))
+    if refers:  # a parameter of a file that stands for a node
+        return "/" in step.id
+    return bool(written == given or not isinstance(given, str | int | float))

@@ -74,6 +74,15 @@ def test_an_inherited_node_is_shown_where_the_setting_stands(tmp_path: Path) -> 
     )
 
 
+def test_a_file_that_stands_for_a_node(tmp_path: Path) -> None:
+    """The inner file is shown, with what the outer one gives."""
+    written(tmp_path)
+    (tmp_path / "top.yaml").write_text("tokenloom: 1\nnodes: {outer: {node: ./base.yaml, most: 77}}\n")
+    assert note(load(tmp_path / "top.yaml"))[0] == (
+        f"in node outer/limited (blame_limit), {tmp_path}/base.yaml:6:55, while planning: keep = 77 in outer"
+    )
+
+
 def test_a_setting_that_was_changed_later_is_shown_at_its_node(tmp_path: Path) -> None:
     """The file says something else there."""
     graph = written(tmp_path)
