@@ -46,6 +46,15 @@ def problems(graph: Graph) -> list[Problem]:
     return found + list(cycle_problems(graph))
 
 
+def unused_params(graph: Graph) -> list[str]:
+    """Parameters that no setting, input or `when` takes: giving them changes nothing."""
+    used: set[str] = set()
+    for step in graph.steps.values():
+        ends = (end for wires in step.wires.values() for end in wires)
+        used.update(v.name for v in (*step.widgets.values(), *ends, step.when) if isinstance(v, ParamRef))
+    return [name for name in graph.params if name not in used]
+
+
 def step_problems(graph: Graph, step: Step, types: Types | None = None) -> Iterator[Problem]:
     """What is wrong with one step, given the steps and parameters that are there."""
     yield from wire_problems(graph, step, types or graph.types)

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from ..check import unused_params
 from ..errors import GraphError
 from ..graph import Graph
 from ..layers import builtin_graphs
@@ -50,10 +51,11 @@ def check(words: Sequence[str]) -> None:
 
 
 def _told(graph: Graph) -> str:
-    given = [f"{p.name}{'' if p.required else '='}" for p in graph.params.values()]
+    idle = unused_params(graph)
     parts = [f"{len(graph.steps)} nodes"]
-    parts += [f"parameters {', '.join(name.rstrip('=') for name in given)}"] if given else []
+    parts += [f"parameters {', '.join(graph.params)}"] if graph.params else []
     parts += [f"outputs {', '.join(graph.outputs)}"] if graph.outputs else []
+    parts += [f"nothing uses the parameters {', '.join(idle)}"] if idle else []
     return "; ".join(parts)
 
 

@@ -597,3 +597,15 @@ def test_python_m_tokenloom_is_the_command_line(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout == f"tokenloom {__version__}\n"
+
+
+def test_check_names_parameters_that_nothing_uses(folder: Path) -> None:
+    """Giving them would change nothing, and nobody would notice."""
+    text = "tokenloom: 1\nextends: visionzip\noutputs: {tokens: $visual}\n"
+    text += "nodes: {merged: null, dominant: null, visual: {tokens: $patches}}\n"
+    Path("mine.yaml").write_text(text)
+    done = call("check", "mine.yaml")
+    assert done.stdout == (
+        "mine.yaml: ok: 9 nodes; parameters checkpoint, image, question, max_new_tokens, keep, targets; "
+        "outputs answer, tokens; nothing uses the parameters keep, targets\n"
+    )
