@@ -28,7 +28,7 @@ from typing import (
 from . import registry
 from .build import ParamRef, building
 from .errors import WiringError, did_you_mean
-from .fit import bare, fits, holds
+from .fit import bare, fits, holds, is_union
 from .generic import Found, candidates, collect, erased, join, substitute, variables
 from .needs import Need, Needs, needs_of
 from .widgets import MISSING, Widget, type_text
@@ -137,9 +137,11 @@ class NodeType(Generic[P, R]):
             if p.kind is p.VAR_KEYWORD:
                 raise TypeError(f"node {self.name}: **{p.name} is neither a socket nor a widget")
             hint = self._hint(p.name)
-            default = MISSING if p.default is p.empty else p.default
-            variadic, help = p.kind is p.VAR_POSITIONAL, self._help.get(p.name, "")
             wanted = bare(hint)
+            default = p.default
+            if default is p.empty:  # `T | None` may stay open
+                default = None if is_union(wanted) and type(None) in get_args(wanted) else MISSING
+            variadic, help = p.kind is p.VAR_POSITIONAL, self._help.get(p.name, "")
             generic = wanted if variables(wanted) else None
             out[p.name] = Socket(p.name, erased(wanted), default, variadic, needs_of(hint), help, generic)
         return out

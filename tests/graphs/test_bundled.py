@@ -66,3 +66,15 @@ def test_a_budget_that_does_not_fit_is_refused_before_work() -> None:
     with pytest.raises(BudgetError) as error:
         run("visionzip", image=PICTURE, keep=200, cache=False)
     assert str(error.value) == ("select_dominant: keep 200 of 145 tokens per tile; set keep to 145 or less")
+
+
+def test_merging_alone_needs_no_kept_tokens(tmp_path: Path) -> None:
+    """LightCompress's merge_only: every patch goes into a contextual token; `kept` stays open."""
+    file = tmp_path / "merge_only.yaml"
+    file.write_text(
+        "tokenloom: 1\nextends: visionzip\n"
+        "nodes:\n  dominant: {keep: 0, cls_token: drop}\n  merged: {kept: null}\n"
+    )
+    tokens = cast("Tokens", run(file, image=PICTURE, targets=12, cache=False)["tokens"])
+    assert tokens.kind.tolist() == [int(Kind.CONTEXTUAL)] * 12
+    assert torch.equal(tokens.member.sort().values, torch.arange(144))

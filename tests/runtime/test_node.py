@@ -14,7 +14,8 @@ from tokenloom.runtime.errors import WiringError
 from tokenloom.runtime.graph import Graph
 from tokenloom.runtime.needs import Need, Needs
 from tokenloom.runtime.node import NodeType, node
-from tokenloom.runtime.values import Image, Prompt, Slot, Tokens
+from tokenloom.runtime.run import run
+from tokenloom.runtime.values import Image, Prompt, Slot, Table, Tokens
 from tokenloom.runtime.widgets import MISSING, Range
 
 
@@ -328,3 +329,23 @@ def test_graph_parameters_pass_widgets_unchecked() -> None:
     """They get their value when a run starts."""
     ref = ParamRef("keep")
     assert sample().check_widgets({"at": ref})["at"] is ref
+
+
+def test_an_optional_socket_may_stay_open() -> None:
+    """`T | None` without a default is None when nothing is wired, also before sockets that must be."""
+
+    @node(name="test_optional")
+    def optional(first: Table | None, second: Table) -> str:
+        """Which came."""
+        return f"{first is None} {len(second.rows)}"
+
+    @node(name="test_table")
+    def table() -> Table:
+        """One row."""
+        return Table(("a",), ((1,),))
+
+    assert [s.required for s in optional.sockets.values()] == [False, True]
+    with Graph() as g:
+        made: Any = optional
+        g.output(came=made(second=table()))
+    assert run(g, cache=False)["came"] == "True 1"
