@@ -65,7 +65,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Case:
-    """Sides to compare. target: the ratio to the base that each side should not exceed."""
+    """Sides to compare. target: what a ratio should not exceed, by side (to the base) or `side/other`."""
 
     name: str
     sides: Callable[[], Sides]
@@ -213,9 +213,16 @@ def table(outcome: Outcome) -> str:
         ratio = outcome.ratios[side]
         mark = "" if side == case.base else ratio.text() + (", equal" if ratio.equal else "")
         rows.append((side, figure.text(), mark, outcome.verdict(side)))
+    rows += [(pair, "", outcome.ratios[pair].text(), outcome.verdict(pair)) for pair, _, _ in _pairs(case)]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([f"\n{case.name}", *(line.rstrip() for line in lines)])
+
+
+def _pairs(case: Case) -> list[tuple[str, str, str]]:
+    """Targets that compare two sides of which none need be the base: the name, and both."""
+    parts = [(pair, *pair.partition("/")) for pair in case.target]
+    return [(pair, side, other) for pair, side, _, other in parts if other]
 
 
 def _measure(script: str, case: Case, asked: argparse.Namespace) -> Outcome:
@@ -233,7 +240,8 @@ def _measure(script: str, case: Case, asked: argparse.Namespace) -> Outcome:
     return Outcome(
         case,
         {n: Spread.of([m[n] for m in medians]) for n in names},
-        {n: Spread.of([m[n] / m[case.base] for m in medians]) for n in names},
+        {n: Spread.of([m[n] / m[case.base] for m in medians]) for n in names}
+        | {pair: Spread.of([m[a] / m[b] for m in medians]) for pair, a, b in _pairs(case)},
     )
 
 
@@ -266,6 +274,10 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
                 "verdict": outcome.verdict(side),
             }
             for side, figure in outcome.figures.items()
+        },
+        "pairs": {
+            pair: {"ratio": vars(outcome.ratios[pair]), "verdict": outcome.verdict(pair)}
+            for pair, _, _ in _pairs(case)
         },
     }
 
