@@ -22,6 +22,7 @@ from tokenloom.nodes.tile import preprocess
 from tokenloom.runtime.models.chat import ChatFormat
 from tokenloom.runtime.models.handle import ChatFacts
 from tokenloom.runtime.values import (
+    Answer,
     Frames,
     LLMInput,
     Patches,
@@ -33,7 +34,7 @@ from tokenloom.runtime.values import (
 from tokenloom.runtime.values.prompt import IMAGE_TOKEN_INDEX
 
 from ..runtime.models.tiny import chat_handle, tiny_tokenizer
-from .run_vision import by_score, plain_tiles
+from .run_vision import by_score, plain_tiles, positions
 from .runners import Case, runs
 
 
@@ -122,6 +123,8 @@ def visual_tokens(case: Case, model: Loaded, items: list[Item], key: str) -> lis
         patches = encode_vision.many(calls, layer=-2, features="cls_patch")
         case.check(_keep_idx(patches, budget["dominant"]), f"{key}.keep_idx")
         picked = [select_dominant(p, keep=budget["dominant"]) for p in patches]
+        kept = torch.cat([positions(p.kept, len(p.kept.source.tiles)) for p in picked])
+        case.check(kept, case.expected[f"{key}.keep_idx"].sort(1).values)
         parts = [merge_contextual(p.kept, p.rest, targets=budget["contextual"]) for p in picked]
     visual = [project_mlp(model.projector, part) for part in parts]
     for name in ("image_features", "tile_features"):
@@ -196,4 +199,12 @@ def end_to_end(case: Case) -> None:
         check_logits(case, model, key, placed, starts)
         if f"{key}.greedy_tokens" in case.expected:
             answers = generate.many([(model.llm, p) for p in placed], max_new_tokens=case.facts["new_tokens"])
-            case.check(torch.tensor([a.answer.ids for a in answers]), f"{key}.greedy_tokens")
+            check_answers(case, key, [made.answer for made in answers])
+
+
+def check_answers(case: Case, key: str, answers: list[Answer]) -> None:
+    """Greedy ids; an answer may end before the batch's longest one, with its end token."""
+    for answer, want in zip(answers, case.expected[f"{key}.greedy_tokens"], strict=True):
+        length = len(answer.ids)
+        assert length == len(want) or answer.finish == "stop", f"{case.name} {key}: {length} ids"
+        case.check(torch.tensor(answer.ids), want[:length], f"{key}.greedy_tokens")
