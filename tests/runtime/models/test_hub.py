@@ -6,7 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -157,3 +160,64 @@ def test_revision_of_a_folder(tmp_path: Path) -> None:
     assert message(str(tmp_path), "main") == (
         f"{tmp_path}: revision 'main' was given, but this is a local folder; a revision belongs to a hub id"
     )
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """A hub that knows gated/model and wants a token for it; everything else it does not know."""
+
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers.get("Authorization")))
+        gated = "/gated/model/" in self.path
+        self.send_response(403 if gated else 401)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815  (http.server's name)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.mark.parametrize(
+    ("repo", "message"),
+    [
+        (
+            "gated/model",
+            "gated/model: access must be asked for; accept its terms on the hub, then set HF_TOKEN",
+        ),
+        (
+            "no/model",
+            "no/model: no such folder and no such repository on the hub (a private one needs HF_TOKEN)",
+        ),
+    ],
+)
+def test_the_token_goes_to_the_hub(tmp_path: Path, repo: str, message: str) -> None:
+    """HF_TOKEN is sent as huggingface_hub does; a hub on this machine answers as the real one would."""
+    _Hub.seen.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    code = (
+        "from tokenloom.runtime.models.hub import resolve\n"
+        f"try: resolve({repo!r})\nexcept ValueError as error: print(error)"
+    )
+    here = {k: v for k, v in os.environ.items() if "proxy" not in k.lower() and k != "HF_HUB_OFFLINE"}
+    env = here | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_TOKEN": "hf_secret",
+        "HF_HOME": str(tmp_path),
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert done.stdout.strip() == message
+    asked = {token for path, token in _Hub.seen if repo in path}
+    assert asked == {"Bearer hf_secret"}
