@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
 
 from tokenloom.runtime import context
 from tokenloom.runtime.cache import Cache
-from tokenloom.runtime.console import Console
-from tokenloom.runtime.events import Event, NodeDone, NodeFailed, NodeProgress
+from tokenloom.runtime.console import Console, _left
+from tokenloom.runtime.events import (
+    Event,
+    NodeDone,
+    NodeFailed,
+    NodeProgress,
+    NodeStarted,
+    RunDone,
+    RunStarted,
+)
 from tokenloom.runtime.graph import Graph
 from tokenloom.runtime.node import node
 from tokenloom.runtime.run import run
@@ -157,3 +167,21 @@ def test_console_is_silent(file: io.StringIO, quiet: bool) -> None:
     """Nothing is written where no terminal is, or when quiet."""
     run(halves(), cache=False, subscribers=[Console(file=file, quiet=quiet)])
     assert file.getvalue() == ""
+
+
+def test_progress_says_what_is_left() -> None:
+    """From the mean of what is done; nothing before there is a mean, or when the end is not known."""
+    assert _left(3.0, 1, 4) == " (9 s left)"
+    assert [_left(3.0, 0, 4), _left(3.0, 4, 4), _left(3.0, 1, None)] == ["", "", ""]
+
+
+def test_progress_is_shown_on_a_terminal() -> None:
+    """The node that works, how far it is, and how long it will take."""
+    screen = Terminal()
+    console = Console(file=screen)
+    console(RunStarted(title="t", run=1, cached=0))
+    console(NodeStarted(node="patches", type="encode_vision", lane="gpu"))
+    console(NodeProgress(node="patches", type="encode_vision", done=1, total=4, text="tiles"))
+    time.sleep(0.3)  # the line is drawn every tenth of a second
+    console(RunDone(seconds=1.0, ok=True, peak=0))
+    assert re.search(r"patches 1/4 tiles \(\d+ s left\)", screen.getvalue())
