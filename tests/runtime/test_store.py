@@ -44,24 +44,13 @@ from tokenloom.runtime.values import (
     VisualTokens,
 )
 
+from ..same import same
 from .engine_nodes import tokens
 
 
 def through_json(value: Any) -> Any:
     packed = pack(value)
     return unpack(Packed(json.loads(json.dumps(packed.tree)), packed.tensors))
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor):
-        return isinstance(b, Tensor) and a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
-    if isinstance(a, Mapping):
-        return isinstance(b, Mapping) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if is_dataclass(a) and not isinstance(a, type):
-        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
-    if isinstance(a, tuple | list):
-        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and bool(a == b or a != a)
 
 
 def state() -> LLMState:
