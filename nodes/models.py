@@ -68,7 +68,7 @@ def load_vision_tower(
 ) -> Model[VisionTower]:
     """A CLIP or SigLIP vision tower on its own.
 
-    checkpoint: a folder, the name of a bundled checkpoint, or a hub id.
+    checkpoint: a folder or hub id of the tower alone; that of a whole checkpoint comes with load_model.
     revision: branch, tag or commit of a hub id.
     dtype: of the weights; auto is float32 on the CPU, bfloat16 or float16 on a GPU.
     device: auto, cpu, cuda, cuda:1, mps.
