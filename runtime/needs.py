@@ -14,42 +14,52 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 @dataclass(frozen=True, order=True)
 class Need:
-    """One wish: a channel, at one layer (None: the layer of the features), for some rows (None: all)."""
+    """One wish: a channel, at one layer, for some rows (None: all), in one form (None: the usual one).
+
+    layer: None is the layer of the features; for a state of the language model the last that has run.
+    form: which of several ways to compute it, as its provider documents them.
+    """
 
     channel: str
     layer: int | None = None
     rows: str | None = None
+    form: str | None = None
 
     @property
     def key(self) -> str:
-        """The name under which the channel lies in `side`: `keys`, `hidden@12`, `attention@2:text`."""
+        """The name under which the channel lies in `side`: `keys`, `hidden@12`, `attention:text/mean`."""
         at = "" if self.layer is None else f"@{self.layer}"
-        return f"{self.channel}{at}" + ("" if self.rows is None else f":{self.rows}")
+        of = "" if self.rows is None else f":{self.rows}"
+        return f"{self.channel}{at}{of}" + ("" if self.form is None else f"/{self.form}")
 
 
 @dataclass(frozen=True)
 class Needs:
     """`Annotated[Tokens, Needs("cls_attention")]`: the socket's tokens must carry that side channel.
 
-    `layer`, `layers` and `rows` may be the name of a widget of the same node (`layers="levels"`); `when`
-    limits the wish to some widget values (`when={"score": "cls"}`).
+    `layer`, `layers`, `rows` and each part of `form` may be the name of a widget of the same node
+    (`layers="levels"`), whose value then stands there; the parts of `form` are joined by commas. `when` limits
+    the wish to some widget values (`when={"score": "cls"}`).
     """
 
     channel: str
     layer: int | str | None = None
     layers: tuple[int, ...] | str = ()
     rows: str | None = None
+    form: tuple[str, ...] = ()
     when: Mapping[str, object] = field(default_factory=dict[str, object], hash=False)
 
     def resolve(self, widgets: Mapping[str, Any]) -> tuple[Need, ...]:
         """The wishes that hold for these widget values."""
         if any(widgets.get(name) != value for name, value in self.when.items()):
             return ()
+        rows = None if self.rows is None else str(widgets.get(self.rows, self.rows))
+        form = ",".join(str(widgets.get(part, part)) for part in self.form) or None
         layers = widgets[self.layers] if isinstance(self.layers, str) else self.layers
         if layers or isinstance(self.layers, str):
-            return tuple(Need(self.channel, int(layer), self.rows) for layer in layers)
+            return tuple(Need(self.channel, int(layer), rows, form) for layer in layers)
         layer = widgets[self.layer] if isinstance(self.layer, str) else self.layer
-        return (Need(self.channel, layer, self.rows),)
+        return (Need(self.channel, layer, rows, form),)
 
 
 def needs_of(annotation: Any) -> tuple[Needs, ...]:

@@ -4,6 +4,7 @@ from .llm import Answer, KVCache, LayerCache, LLMInput, LLMState, Logits, Segmen
 from .media import Frames, Image, Tile, Tiles, Video
 from .prompt import Prompt, Slot
 from .report import Picture, Table
+from .segments import Segments
 from .source import Kind, Source
 from .tokens import Patches, Tokens, VisualTokens
 
@@ -21,6 +22,7 @@ __all__ = [
     "Picture",
     "Prompt",
     "Segment",
+    "Segments",
     "Slot",
     "Source",
     "Table",

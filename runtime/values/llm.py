@@ -32,6 +32,7 @@ class LLMInput:
     segment: [S] uint8, a `Segment`. wire: [S] long, which of `tokens` a visual row comes from (-1: text).
     token: [S] long, its row there (-1: text). ids: [S] long, text token ids (-1: visual). stop: strings that
     end the answer. rope: [S, 3] long, M-RoPE's time, row and column; None: the model has plain positions.
+    model: fingerprint of the language model it was placed for; "": made by hand, for whatever model.
     """
 
     embeds: Tensor
@@ -43,6 +44,7 @@ class LLMInput:
     tokens: tuple[VisualTokens, ...] = ()
     stop: tuple[str, ...] = ()
     rope: Tensor | None = None
+    model: str = ""
 
     def __post_init__(self) -> None:
         _check_rows("LLMInput", len(self.embeds), self, ("position", "segment", "wire", "token", "ids"))
@@ -58,12 +60,28 @@ class LLMInput:
 
 @dataclass(frozen=True, eq=False)
 class LayerCache:
-    """Keys and values of one layer: [H, C, d] each; position [C] rotary positions; row [C] original rows."""
+    """Keys and values of one layer: [H, C, d] each; position [C] rotary positions; row [C] original rows.
+
+    After a compression that chooses per head, position and row are [H, C]. received: [H, C] float32, how much
+    attention each key got from all rows of the prompt, summed over them and over the query heads that share
+    it; None: nobody asked.
+    """
 
     keys: Tensor
     values: Tensor
     position: Tensor
     row: Tensor
+    received: Tensor | None = None
+
+    @property
+    def per_head(self) -> bool:
+        """Whether the heads hold different rows."""
+        return self.row.ndim == 2
+
+    @property
+    def length(self) -> int:
+        """C."""
+        return self.keys.shape[1]
 
     def __repr__(self) -> str:
         return f"LayerCache[{brief(self.keys)}]"
@@ -78,7 +96,7 @@ class KVCache:
     @property
     def lengths(self) -> tuple[int, ...]:
         """C of every layer."""
-        return tuple(len(layer.row) for layer in self.layers)
+        return tuple(layer.length for layer in self.layers)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-METHODS = ("visionzip",)  # the methods whose nodes exist; a case kind of theirs without a runner fails
+METHODS = (
+    "fastv",
+    "lookm",
+    "prumerge",
+    "prunevid",
+    "visionzip",
+)  # the methods whose nodes exist; a case kind of theirs without a runner fails
 DEFAULT = Path(__file__).parents[2] / ".." / "shared" / "golden"
 
 
@@ -35,8 +42,12 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """`method: topic`, what runners are registered by."""
-        return f"{self.folder.parent.name}: {self.facts['topic']}"
+        """`method: topic`, what runners are registered by: the case's topic, its mode, or the function's name."""
+        facts = self.facts
+        topic = facts.get("topic") or facts.get("mode")
+        if topic is None:  # a remark in brackets or after a comma is no part of the name
+            topic = re.split(r"[ ,]*\(|, | followed by ", facts["function"])[0]
+        return f"{self.folder.parent.name}: {topic}"
 
     @cached_property
     def inputs(self) -> dict[str, Tensor]:
@@ -50,15 +61,24 @@ class Case:
     def weights(self) -> Path:
         return self.folder / "weights"
 
-    def check(self, got: Tensor, want: Tensor | str, what: str = "") -> None:
-        """Floats within the case's tolerance, integers and bools exact; shapes always equal."""
+    def tolerance(self, name: str) -> dict[str, float]:
+        """rtol and atol of the case for a tensor or group of that name; one that is not named counts as 0."""
+        given = (
+            self.facts["tolerance"]["float"] if "tolerance" in self.facts else self.facts["tolerances"][name]
+        )
+        return {"rtol": 0.0, "atol": 0.0, **given}
+
+    def check(self, got: Tensor, want: Tensor | str, what: str = "", *, tolerance: str = "float") -> None:
+        """Floats within the case's tolerance of that name, integers and bools exact; shapes always equal."""
         label = what or (want if isinstance(want, str) else "tensor")
         expected = self.expected[want] if isinstance(want, str) else want
         assert tuple(got.shape) == tuple(expected.shape), f"{self.name} {label}: {got.shape} {expected.shape}"
         if expected.is_floating_point():
-            tolerance = self.facts["tolerance"]["float"]
             torch.testing.assert_close(
-                got.to(expected.dtype), expected, **tolerance, msg=lambda m: f"{self.name} {label}: {m}"
+                got.to(expected.dtype),
+                expected,
+                **self.tolerance(tolerance),
+                msg=lambda m: f"{self.name} {label}: {m}",
             )
         else:
             assert bool((got.to(expected.dtype) == expected).all()), f"{self.name} {label} differs"

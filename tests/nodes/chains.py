@@ -2,13 +2,15 @@
 
 A chain is one Python function. Called as it is, its nodes run and it returns their values; called inside
 `with Graph()` it writes a graph whose steps are called like the keys of what it returns. `text` is that graph
-as somebody would write it by hand, and `given` names the parameters of both.
+as somebody would write it by hand, and `given` names the parameters of both. Chains of further methods lie in
+`chain_*.py` beside this file, each with a `CHAINS` of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -322,7 +324,7 @@ nodes:
 """
 
 ZIP = frozenset({Need("cls_attention"), Need("keys")})
-CHAINS = {
+CHAINS: dict[str, Chain] = {
     "single": Chain(single, SINGLE, {"checkpoint": str, "image": Path}, ZIP),
     "grid": Chain(grid, GRID, {"next_checkpoint": str, "image": Path}, ZIP),
     "clip": Chain(clip, CLIP, {"checkpoint": str, "video": Path}),
@@ -335,3 +337,5 @@ CHAINS = {
     "parts": Chain(parts, PARTS, {"tower": str, "checkpoint": str, "image": Path}),
     "own_size": Chain(own_size, OWN_SIZE, {"qwen": str, "image": Path}),
 }
+for _file in sorted(Path(__file__).parent.glob("chain_*.py")):
+    CHAINS |= import_module(f".{_file.stem}", __package__).CHAINS

@@ -36,6 +36,8 @@ def test_a_need_names_its_channel(need: Need, key: str) -> None:
         (Needs("hidden", layers="levels"), {"levels": (3,)}, (Need("hidden", 3),)),
         (Needs("hidden", layers="levels"), {"levels": ()}, ()),
         (Needs("attention", rows="text"), {}, (Need("attention", rows="text"),)),
+        (Needs("attention", rows="of"), {"of": "last"}, (Need("attention", rows="last"),)),
+        (Needs("keys", form=("heads", "raw")), {"heads": "mean"}, (Need("keys", form="mean,raw"),)),
         (Needs("cls_attention", when={"score": "cls"}), {"score": "cls"}, (Need("cls_attention"),)),
         (Needs("cls_attention", when={"score": "cls"}), {"score": "received"}, ()),
     ],
