@@ -10,7 +10,7 @@ from .values import LLMState, Tokens
 
 
 def channel(where: str, value: Tokens | LLMState, need: Need) -> Tensor:
-    """The side channel [N, ...] of tokens, or [S, ...] of a state; or a NeedError that starts with `where`."""
+    """The side channel [N, ...] of tokens, [S, ...] of a state; else a NeedError after `where`."""
     if need.key in value.side:
         return value.side[need.key]
     what, verb = ("tokens carry", "encode") if isinstance(value, Tokens) else ("state carries", "prefill")

@@ -38,8 +38,8 @@ class Needs:
     """`Annotated[Tokens, Needs("cls_attention")]`: the socket's tokens must carry that side channel.
 
     `layer`, `layers`, `rows` and each part of `form` may be the name of a widget of the same node
-    (`layers="levels"`), whose value then stands there; the parts of `form` are joined by commas. `when` limits
-    the wish to some widget values (`when={"score": "cls"}`).
+    (`layers="levels"`), whose value then stands there; the parts of `form` are joined by commas. `when`
+    limits the wish to some widget values (`when={"score": "cls"}`).
     """
 
     channel: str

@@ -42,7 +42,7 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """`method: topic`, what runners are registered by: the case's topic, its mode, or the function's name."""
+        """`method: topic`, what runners are registered by: its topic, mode, or function."""
         facts = self.facts
         topic = facts.get("topic") or facts.get("mode")
         if topic is None:  # a remark in brackets or after a comma is no part of the name
