@@ -4,26 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 MISSING_FILE = "missing"
+SETTLED = 2 * 10**9  # ns; file times are coarse, so a younger file is read anew each time
+
+
+class FileState(NamedTuple):
+    """What a file's bytes are remembered by: a change to them changes one of these (times are in ns)."""
+
+    path: str
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+
+
+def remembered(path: Path | str, hashed: Callable[[FileState], str]) -> str:
+    """`hashed` of a file, read again when size, times or inode differ from those seen last; OSError as it is.
+
+    A file whose bytes were replaced and whose time was set back is noticed through its change time.
+    """
+    s = os.stat(path)
+    state = FileState(os.path.realpath(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+    if time.time_ns() - max(state.mtime, state.ctime) < SETTLED:
+        return hashed(state)
+    return _remembered(state, hashed)
+
+
+@lru_cache(maxsize=65536)
+def _remembered(state: FileState, hashed: Callable[[FileState], str]) -> str:
+    return hashed(state)
 
 
 def file_fingerprint(path: Path | str) -> str:
-    """A hash of a file's bytes; of a folder's file names and bytes; `"missing"` when nothing is there.
-
-    The bytes are read again when size, modification or change time, or inode differ from those seen last: a
-    file whose bytes were replaced and whose time was set back is noticed through its change time.
-    """
+    """A hash of a file's bytes; of a folder's file names and bytes; `"missing"` when nothing is there."""
     text = os.fspath(path)
     try:
-        status = os.stat(text)
-        if os.path.isdir(text):
-            return _folder(text)
-        return _content(
-            os.path.realpath(text), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-        )
+        return _folder(text) if os.path.isdir(text) else remembered(text, _whole)
     except OSError:
         return MISSING_FILE
 
@@ -38,7 +60,6 @@ def _folder(path: str) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=65536)
-def _content(path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str:
-    with open(path, "rb") as file:
+def _whole(state: FileState) -> str:
+    with open(state.path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -9,47 +9,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..files import FileState, remembered
 
 WHOLE = 16 * 2**20  # bytes
 BLOCKS, BLOCK = 64, 4096
-SETTLED = 2 * 10**9  # ns; file times are coarse, so a younger file is hashed anew each time
 
 
-def file_fingerprint(file: Path) -> str:
-    """Fingerprint of one file; remembered while size, times and inode stay as they are."""
+def weights_fingerprint(file: Path) -> str:
+    """Fingerprint of one file of a checkpoint; remembered while size, times and inode stay as they are."""
     try:
-        s = file.stat()
+        return remembered(file, _sampled)
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
-    key = (str(file.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
-    if time.time_ns() - max(s.st_mtime_ns, s.st_ctime_ns) < SETTLED:
-        return _hash(*key[:3])
-    return _remembered(*key)
 
 
-@lru_cache(maxsize=4096)
-def _remembered(path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str:
-    return _hash(path, size, mtime_ns)
-
-
-def _hash(path: str, size: int, mtime_ns: int) -> str:
+def _sampled(state: FileState) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as stream:
-        if size <= WHOLE:
+    with open(state.path, "rb") as stream:
+        if state.size <= WHOLE:
             digest.update(stream.read())
             return digest.hexdigest()
-        digest.update(f"{size} {mtime_ns}".encode())
+        digest.update(f"{state.size} {state.mtime}".encode())
         length = int.from_bytes(stream.read(8), "little")
         digest.update(stream.read(min(length, WHOLE)))
         for i in range(BLOCKS):
-            stream.seek((size - BLOCK) * i // (BLOCKS - 1), os.SEEK_SET)
+            stream.seek((state.size - BLOCK) * i // (BLOCKS - 1), os.SEEK_SET)
             digest.update(stream.read(BLOCK))
     return digest.hexdigest()
 
@@ -58,6 +47,6 @@ def fingerprint(files: Iterable[Path], *recipe: Any) -> str:
     """Fingerprint of files (by name and content) and of whatever else decides the loaded part."""
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(files, key=lambda f: f.name):
-        digest.update(f"{file.name}\0{file_fingerprint(file)}\0".encode())
+        digest.update(f"{file.name}\0{weights_fingerprint(file)}\0".encode())
     digest.update(json.dumps(recipe, sort_keys=True, default=repr).encode())
     return digest.hexdigest()

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from tokenloom.nodes.models import load_model
-from tokenloom.runtime.models.identity import WHOLE, file_fingerprint, fingerprint
+from tokenloom.runtime.models.identity import WHOLE, fingerprint, weights_fingerprint
 
 from ... import checkpoints as write
 
@@ -27,10 +27,10 @@ def test_same_size_and_time(tmp_path: Path) -> None:
     """A small file replaced by another of the same size and modification time is noticed."""
     file = tmp_path / "x"
     file.write_text("one")
-    before, times = file_fingerprint(file), file.stat()
+    before, times = weights_fingerprint(file), file.stat()
     file.write_text("two")
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert file_fingerprint(file) != before
+    assert weights_fingerprint(file) != before
 
 
 def test_old_files_are_remembered_but_not_trusted_blindly(tmp_path: Path) -> None:
@@ -38,10 +38,10 @@ def test_old_files_are_remembered_but_not_trusted_blindly(tmp_path: Path) -> Non
     file = tmp_path / "x"
     file.write_text("one")
     os.utime(file, ns=(10**18, 10**18))
-    before = file_fingerprint(file)
+    before = weights_fingerprint(file)
     file.write_text("two")
     os.utime(file, ns=(10**18, 10**18))
-    assert file_fingerprint(file) != before
+    assert weights_fingerprint(file) != before
 
 
 def test_large_files(tmp_path: Path) -> None:
@@ -49,10 +49,10 @@ def test_large_files(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes((8).to_bytes(8, "little") + b"{      }" + bytes(WHOLE))
     shutil.copy2(file, tmp_path / "y")
-    before = file_fingerprint(file)
-    assert file_fingerprint(tmp_path / "y") == before
+    before = weights_fingerprint(file)
+    assert weights_fingerprint(tmp_path / "y") == before
     os.utime(file, ns=(10**18, 10**18))
-    assert file_fingerprint(file) != before
+    assert weights_fingerprint(file) != before
 
 
 def test_sampled_blocks(tmp_path: Path) -> None:
@@ -60,12 +60,12 @@ def test_sampled_blocks(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes((8).to_bytes(8, "little") + b"{      }" + bytes(WHOLE))
     os.utime(file, ns=(10**18, 10**18))
-    before = file_fingerprint(file)
+    before = weights_fingerprint(file)
     with file.open("r+b") as stream:
         stream.seek(-1, os.SEEK_END)
         stream.write(b"x")
     os.utime(file, ns=(10**18, 10**18))
-    assert file_fingerprint(file) != before
+    assert weights_fingerprint(file) != before
 
 
 def test_parts_have_their_own(tmp_path: Path) -> None:
