@@ -1,6 +1,6 @@
 """The socket types: what travels along the wires."""
 
-from .llm import Answer, KVCache, LayerCache, LLMInput, LLMState, Logits, Segment
+from .llm import Answer, Hiding, KVCache, LayerCache, LLMInput, LLMState, Logits, Segment
 from .media import Frames, Image, Tile, Tiles, Video
 from .prompt import Prompt, Slot
 from .report import Picture, Table
@@ -11,6 +11,7 @@ from .tokens import Patches, Tokens, VisualTokens
 __all__ = [
     "Answer",
     "Frames",
+    "Hiding",
     "Image",
     "KVCache",
     "Kind",

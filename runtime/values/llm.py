@@ -6,11 +6,13 @@ S = rows of the sequence, D = width, H = key-value heads, C = rows in a layer's 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+import torch
 from torch import Tensor
 
+from ..errors import BudgetError, GraphError
 from .brief import brief
 from .tokens import VisualTokens
 
@@ -86,6 +88,19 @@ class LayerCache:
     def __repr__(self) -> str:
         return f"LayerCache[{brief(self.keys)}]"
 
+    def keep(self, row: Tensor) -> LayerCache:
+        """Only the keys and values of the original rows `row` [n] long. Refuses rows chosen per head."""
+        if self.per_head:
+            raise GraphError(
+                "keep(rewrite_cache=True): the heads of this cache hold different rows, so rows cannot be "
+                "dropped from all of them; compress the cache after the last prune"
+            )
+        stays = torch.isin(self.row, row.to(self.row.device)).nonzero()[:, 0]
+        received = None if self.received is None else self.received[:, stays]
+        return LayerCache(
+            self.keys[:, stays], self.values[:, stays], self.position[stays], self.row[stays], received
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class KVCache:
@@ -98,6 +113,27 @@ class KVCache:
         """C of every layer."""
         return tuple(layer.length for layer in self.layers)
 
+    def keep(self, row: Tensor) -> KVCache:
+        """Every layer's cache with only the original rows `row` [n] long."""
+        return KVCache(tuple(layer.keep(row) for layer in self.layers))
+
+
+@dataclass(frozen=True, eq=False)
+class Hiding:
+    """Rows that stay in the sequence but are not seen (FastV's mask mode), from layer `layer` on.
+
+    visible: [S] bool; a row that is not visible is a key for nobody (one that would see nothing sees itself).
+    keep: at every decode step, the visual rows that the new row sees from `layer` on: those to which it
+    attends most at layer `layer` - 1, heads averaged.
+    """
+
+    layer: int
+    visible: Tensor
+    keep: int
+
+    def __repr__(self) -> str:
+        return f"Hiding[from layer {self.layer}, {brief(self.visible)}, keep {self.keep}]"
+
 
 @dataclass(frozen=True, eq=False)
 class LLMState:
@@ -106,7 +142,8 @@ class LLMState:
     hidden: [S, D]. position: [S] long. row: [S] long, row of the original `input`. cache: of layers
     0..layer-1. input: where everything started (segments, ids, tokens are looked up through `row`).
     next_position: rotary position of the first generated token. side: demanded channels by `Need.key`, each
-    [S, ...]. Immutable: two branches may go on from one state.
+    [S, ...]. hiding: rows that later layers do not see; None: they see all. Immutable: two branches may go on
+    from one state.
     """
 
     hidden: Tensor
@@ -117,9 +154,12 @@ class LLMState:
     input: LLMInput
     next_position: int
     side: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    hiding: Hiding | None = None
 
     def __post_init__(self) -> None:
         _check_rows("LLMState", len(self.hidden), self, ("position", "row"))
+        if self.hiding is not None:
+            _check_rows("LLMState.hiding", len(self.hidden), self.hiding, ("visible",))
         if len(self.cache.layers) != self.layer:
             raise ValueError(
                 f"LLMState: {self.layer} layers have run, but {len(self.cache.layers)} are cached"
@@ -145,6 +185,39 @@ class LLMState:
     def visual(self) -> Tensor:
         """[S] bool: which rows are visual tokens."""
         return self.segment == int(Segment.VISUAL)
+
+    def keep(self, rows: Tensor, *, rewrite_cache: bool = False) -> LLMState:
+        """Only these rows: [n] long, ascending, or [S] bool; side channels and hidden rows go along.
+
+        Positions and next_position stay, with gaps. rewrite_cache: the caches of the layers done lose the
+        dropped rows, too (PruneVid, stage 3); else those layers go on seeing them (FastV).
+        Errors: BudgetError for rows that are none of the state's, GraphError for caches chosen per head.
+        """
+        index = _index(rows.to(self.hidden.device), len(self))
+        row = self.row[index]
+        return replace(
+            self,
+            hidden=self.hidden[index],
+            position=self.position[index],
+            row=row,
+            cache=self.cache.keep(row) if rewrite_cache else self.cache,
+            side={key: channel[index] for key, channel in self.side.items()},
+            hiding=None if self.hiding is None else replace(self.hiding, visible=self.hiding.visible[index]),
+        )
+
+    def repacked(self) -> LLMState:
+        """Positions without gaps for the layers to come: 0..S-1, and S for the first generated token.
+
+        Layers that have run keep the positions of their keys. Errors: GraphError with M-RoPE, where a row's
+        place is three numbers.
+        """
+        if self.input.rope is not None:
+            raise GraphError(
+                "repacked: this model has M-RoPE positions (time, row, column), which cannot be numbered "
+                "0, 1, 2, ...; keep the original positions"
+            )
+        position = torch.arange(len(self), device=self.position.device)
+        return replace(self, position=position, next_position=len(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,3 +252,24 @@ def _check_rows(name: str, rows: int, value: object, fields: tuple[str, ...]) ->
     wrong = [f"{f} {tuple(getattr(value, f).shape)}" for f in fields if getattr(value, f).shape != (rows,)]
     if wrong:
         raise ValueError(f"{name}: {rows} rows, but {', '.join(wrong)}")
+
+
+def _index(rows: Tensor, length: int) -> Tensor:
+    """[n] long from a mask or an index of a state's rows."""
+    if rows.dtype == torch.bool:
+        if rows.shape != (length,):
+            raise BudgetError(f"keep.rows: a mask {tuple(rows.shape)} for a state of {length} rows")
+        return rows.nonzero()[:, 0]
+    if rows.ndim != 1 or rows.is_floating_point():
+        raise BudgetError(
+            f"keep.rows: [{brief(rows)}] is no index; give [n] long row numbers, ascending, or [{length}] bool"
+        )
+    rows = rows.long()
+    wrong = (rows < 0) | (rows >= length)
+    wrong[1:] |= rows[1:] <= rows[:-1]
+    if bool(wrong.any()):
+        raise BudgetError(
+            f"keep.rows: wanted row numbers of 0..{length - 1}, each once and ascending; sort them, or give "
+            f"a mask [{length}] bool"
+        )
+    return rows

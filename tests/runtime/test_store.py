@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from tokenloom.runtime.store import (
 from tokenloom.runtime.values import (
     Answer,
     Frames,
+    Hiding,
     Image,
     KVCache,
     LayerCache,
@@ -61,12 +62,25 @@ def state() -> LLMState:
     return LLMState(torch.randn(3, 4).half(), rows, rows, 1, KVCache((layer,)), start, 3, {"x@1": rows})
 
 
+def hiding_state() -> LLMState:
+    """With a model's name, attention received, and hidden rows."""
+    plain = state()
+    heard = replace(plain.cache.layers[0], received=torch.rand(2, 3))
+    return replace(
+        plain,
+        input=replace(plain.input, model="abc"),
+        cache=KVCache((heard,)),
+        hiding=Hiding(1, torch.tensor([True, False, True]), 1),
+    )
+
+
 VALUES = [
     None,
     tokens().with_side(keys=torch.randn(4, 2).bfloat16()),
     Frames((torch.zeros(2, 3, 3, dtype=torch.uint8),), torch.zeros(1, dtype=torch.float64)),
     Tiles(torch.zeros(1, 3, 2, 2), (Tile(frame=0, box=(0.0, 0.0, 2.0, 2.0)),), ((2, 2),), (0.0,)),
     state(),
+    hiding_state(),
     Image(path="a.png", fingerprint="f", width=2, height=3),
     Prompt(pieces=((1, 2), Slot(), (3,)), text="hi", stop=("</s>",)),
     Answer(text="yes", ids=(1, 2), finish="stop", prompt_tokens=3, visual_tokens=2),
