@@ -21,7 +21,7 @@ from ..runtime.pixels import Pixels
 from ..runtime.values import Frames, Tile, Tiles
 from ..runtime.widgets import Range
 
-Aspect = Literal["auto", "pad", "square", "anyres"]
+Aspect = Literal["auto", "pad", "square", "anyres", "pllava"]
 Side = Annotated[int, Range(1)]
 Colour = tuple[int, int, int]
 Prepared = Model[ChatFormat] | Model[VisionTower]  # any handle that comes with the preprocessing facts
@@ -53,8 +53,9 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
     chat: the checkpoint (or its tower); its facts say the tile's size, mean, std and aspect.
     frames: pictures or frames of a clip, in order.
     aspect: auto is the checkpoint's own choice (frames of a clip are never cut up: square instead of anyres);
-        pad: the whole picture on a square; square: the centre; anyres: a base tile and a grid. Qwen2.5-VL's
-        own: a tile of the picture's size, its sides rounded.
+        pad: the whole picture on a square; square: the centre; anyres: a base tile and a grid; pllava: the
+        centre, after a first resize to 640 pixels at most. Qwen2.5-VL's own: a tile of the picture's size,
+        its sides rounded.
     """
     facts = image_facts("preprocess", chat)
     chosen = _chosen(facts, aspect, any(f.clip for f in frames))
@@ -66,6 +67,8 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
         return _tiles("preprocess", frames, facts, _padded(facts.size, pixels.mean_colour(facts.mean)))
     if chosen == "square":
         return _tiles("preprocess", frames, facts, _centre(facts.size))
+    if chosen == "pllava":
+        return _tiles("preprocess", frames, facts, _twice_resized(facts.size))
     return _tiles("preprocess", frames, facts, _anyres(facts.size, facts.pinpoints, (0, 0, 0)))
 
 
@@ -176,6 +179,14 @@ def _padded(side: int, colour: Colour) -> Cutter:
 def _centre(side: int) -> Cutter:
     def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
         cell, box = pixels.shortest_side_crop(picture, side)
+        yield cell, Tile(frame=0, box=box)
+
+    return cutter
+
+
+def _twice_resized(side: int) -> Cutter:
+    def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
+        cell, box = pixels.twice_resized_crop(picture, side)
         yield cell, Tile(frame=0, box=box)
 
     return cutter

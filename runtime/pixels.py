@@ -71,6 +71,24 @@ def shortest_side_crop(picture: Pixels, side: int) -> tuple[Pixels, Box]:
     return resize(picture, scaled)[top : top + side, left : left + side], box
 
 
+def twice_resized_crop(picture: Pixels, side: int, longest: int = 640) -> tuple[Pixels, Box]:
+    """As PLLaVA makes a frame: scaled to at most `longest`, then `shortest_side_crop`; and what it shows.
+
+    The first resize never makes the short side less than `side`; a picture that is small enough keeps its
+    size, and is resized once.
+    """
+    height, width = picture.shape[:2]
+    short, long = min(height, width), max(height, width)
+    nearer = max(min(short, int(min(longest, long) / (long / short))), side)
+    farther = int(nearer * long / short)
+    size = (nearer, farther) if width <= height else (farther, nearer)
+    if nearer * farther > MOST:  # a hair-thin picture: one resize of what stays
+        return shortest_side_crop(picture, side)
+    cell, box = shortest_side_crop(resize(picture, size), side)
+    across, down = width / size[0], height / size[1]
+    return cell, (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+
+
 def rounded_size(size: Size, multiple: int, least: int, most: int) -> Size:
     """The nearest (width, height) in multiples of `multiple` that covers `least` to `most` pixels.
 

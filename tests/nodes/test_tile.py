@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image as Pil
 from torch import Tensor
 
 from tests.handles import CLIP_MEAN, CLIP_STD, PINPOINTS, image_handle
@@ -20,6 +22,7 @@ SMALL = tuple((w // 7, h // 7) for w, h in PINPOINTS)  # tiles of 48
 PAD = image_handle(ImageFacts(size=48, mean=CLIP_MEAN, std=CLIP_STD, aspect="pad"))
 SQUARE = image_handle(ImageFacts(size=48, mean=CLIP_MEAN, std=CLIP_STD, aspect="square"))
 ANYRES = image_handle(ImageFacts(size=48, mean=CLIP_MEAN, std=CLIP_STD, aspect="anyres", pinpoints=SMALL))
+PLLAVA = image_handle(ImageFacts(size=48, mean=CLIP_MEAN, std=CLIP_STD, aspect="pllava"))
 RAW = image_handle(ImageFacts(size=48, mean=(0, 0, 0), std=(1, 1, 1), aspect="anyres", pinpoints=SMALL))
 
 
@@ -143,6 +146,34 @@ def test_frames_of_a_clip_are_not_cut_up() -> None:
     tiles = preprocess(ANYRES, clip(5))
     assert len(tiles) == 5
     assert tiles.pixels.equal(resize_crop(SQUARE, clip(5)).pixels)
+
+
+@pytest.mark.parametrize("size", [(100, 60), (700, 330), (330, 700), (1300, 1300), (2000, 90)])
+def test_both_resizes_of_pllava_keep_places(size: tuple[int, int]) -> None:
+    """Through two resizes and the crop, the box still says where in the frame a tile's pixel comes from."""
+    width, height = size
+    x, y = width // 2 + min(size) // 5, height // 2 - min(size) // 5
+    frames = dot(width, height, x, y, radius=max(1, min(size) // 16))
+    tiles = preprocess(RAW, frames, aspect="pllava")
+    col, row = place_in_tile(tiles.layout[0], 48, x + 0.5, y + 0.5)
+    assert centre_of_mass(tiles.pixels[0])[:2] == (pytest.approx(col, abs=0.5), pytest.approx(row, abs=0.5))
+
+
+def test_pllava_resizes_a_large_frame_twice() -> None:
+    """To 640 pixels at most by Pillow, then to the tile; a smaller frame only once."""
+    large, small = images((1300, 700)), images((120, 60))
+    (picture,) = large.pictures
+    scaled = Pil.fromarray(picture.numpy()).resize((638, 344), Pil.Resampling.BICUBIC)
+    first = Frames((torch.from_numpy(np.array(scaled)),), large.time)
+    assert preprocess(PLLAVA, large).pixels.equal(resize_crop(SQUARE, first).pixels)
+    assert not preprocess(PLLAVA, large).pixels.equal(resize_crop(SQUARE, large).pixels)
+    assert preprocess(PLLAVA, small).pixels.equal(resize_crop(SQUARE, small).pixels)
+
+
+def test_a_hair_thin_frame_needs_no_giant_picture() -> None:
+    """Where the first resize would fill the memory, only what stays is resized."""
+    thin = images((40_000, 2))
+    assert preprocess(PLLAVA, thin).pixels.shape == (1, 3, 48, 48)
 
 
 def test_widgets_override_the_checkpoint() -> None:
