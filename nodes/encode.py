@@ -55,6 +55,7 @@ def _foresee(
         cls_token=cls_token,
         cls_scores=facts.has_cls,
         width=facts.hidden,
+        patches=None if per_tile is None else (facts.grid, facts.grid),
     )
 
 

@@ -31,7 +31,7 @@ class KnownTokens:
     """`per_tile`: tokens of every tile ([CLS] included), None: not known yet. `cls_token`: each tile has one.
 
     `tiles`: how many there are, None: not known. `cls_scores`: the tower they come from has a [CLS] token,
-    None: not known. `width`: D.
+    None: not known. `width`: D. `patches`: rows and columns of patches that the tower saw in every tile.
     """
 
     tiles: int | None = None
@@ -39,6 +39,7 @@ class KnownTokens:
     cls_token: bool | None = None
     cls_scores: bool | None = None
     width: int | None = None
+    patches: tuple[int, int] | None = None
 
     @property
     def total(self) -> int | None:
