@@ -1,0 +1,170 @@
+"""Pool the patches of a tile to a smaller grid: vectors by torch's own operation, provenance by its taps."""
+
+# K = tiles, R, C = rows and columns of patches, k, r, c = those of the pooled grid, D = width
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, interpolate
+
+from .errors import BudgetError, WiringError
+from .foreseen import KnownTokens
+from .values import Kind, Source, Tokens
+
+Method = Literal["average", "bilinear"]
+T = TypeVar("T", bound=Tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """The grid that each tile is pooled to, how many frames (None: as many as there are), and the method.
+
+    `average`: AdaptiveAvgPool3d; `bilinear`: interpolate, align_corners=False.
+    """
+
+    grid: tuple[int, int]
+    frames: int | None = None
+    method: Method = "average"
+
+    def check(self, where: str) -> None:
+        """An error for settings that no tokens could meet."""
+        if min(self.grid) < 1:
+            raise BudgetError(f"{where}: {_by(self.grid)} places per tile; wanted 1 x 1 or more")
+        if self.frames is not None and self.method == "bilinear":
+            raise WiringError(
+                f"{where}: frames {self.frames}, but bilinear does not pool in time; set method: average, or "
+                "leave frames out"
+            )
+
+    def check_size(self, where: str, tiles: int | None, patches: tuple[int, int]) -> None:
+        """A BudgetError for a grid that is larger than the `patches` of a tile, or more frames than tiles."""
+        if any(mine > theirs for mine, theirs in zip(self.grid, patches, strict=True)):
+            raise BudgetError(
+                f"{where}: a grid of {_by(self.grid)} from {_by(patches)} patches per tile; set "
+                f"{_by(patches)} or less"
+            )
+        if self.frames is not None and tiles is not None and not 1 <= self.frames <= tiles:
+            raise BudgetError(f"{where}: {self.frames} frames from {tiles}; set frames to 1..{tiles}")
+
+
+def foreseen(where: str, tokens: KnownTokens, how: Pooling) -> KnownTokens:
+    """What a plan knows of the pooled tokens; the errors that `pooled` would raise, as far as it can tell."""
+    how.check(where)
+    if tokens.cls_token:
+        raise _with_cls(where)
+    if tokens.patches is not None:
+        how.check_size(where, tokens.tiles, tokens.patches)
+        if tokens.per_tile is not None and tokens.per_tile != tokens.patches[0] * tokens.patches[1]:
+            raise _not_whole(where, f"{tokens.per_tile} tokens per tile", tokens.patches)
+    rows, cols = how.grid
+    tiles = tokens.tiles if how.frames is None else how.frames
+    return KnownTokens(
+        tiles=tiles,
+        per_tile=rows * cols,
+        cls_token=False,
+        cls_scores=tokens.cls_scores,
+        width=tokens.width,
+        patches=tokens.patches,
+    )
+
+
+def check_whole(where: str, tokens: Tokens, how: Pooling) -> None:
+    """An error unless the tokens are every tile's patches, each once and in order, and the grid fits them."""
+    how.check(where)
+    source = tokens.source
+    patches = (source.rows, source.cols)
+    if bool((tokens.kind == int(Kind.CLS)).any()):
+        raise _with_cls(where)
+    whole = len(tokens) == len(source) == len(tokens.member) and bool(
+        ((tokens.count == 1) & (tokens.member == torch.arange(len(source), device=tokens.device))).all()
+    )
+    if not whole:
+        raise _not_whole(where, f"{len(tokens)} tokens of {len(source.tiles)} tiles", patches)
+    how.check_size(where, len(source.tiles), patches)
+    if how.frames is not None and source.frames != len(source.tiles):
+        raise WiringError(
+            f"{where}: {len(source.tiles)} tiles of {source.frames} pictures, but pooling in time wants one "
+            "tile per picture; leave frames out"
+        )
+
+
+def pooled(tokens: T, how: Pooling) -> T:
+    """The tokens of whole grids (`check_whole`), pooled: each stands for the patches of its window."""
+    features = pooled_features(tokens.features, tokens.source, how)
+    return pooled_places(tokens, how).with_features(features)
+
+
+def pooled_features(features: Tensor, source: Source, how: Pooling) -> Tensor:
+    """[k * r * c, D] from [K * R * C, D]."""
+    x_KDRC = features.reshape(len(source.tiles), source.rows, source.cols, -1).permute(0, 3, 1, 2)
+    if how.method == "bilinear":
+        out_kDrc = interpolate(x_KDRC, how.grid, mode="bilinear", align_corners=False)
+    elif how.frames is None:
+        out_kDrc = adaptive_avg_pool2d(x_KDRC, how.grid)
+    else:
+        x_DKRC = x_KDRC.transpose(0, 1)
+        out_kDrc = adaptive_avg_pool3d(x_DKRC, (how.frames, *how.grid)).transpose(0, 1)
+    return out_kDrc.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+
+
+def pooled_places(tokens: T, how: Pooling) -> T:
+    """The pooled tokens with vectors of width 0: members, shares, homes and side channels alone."""
+    source = tokens.source
+    tiles = len(source.tiles)
+    frames = tiles if how.frames is None else how.frames
+    # a separable window: the taps of an output are the product of those along time, rows and columns
+    axes = [
+        _taps(tiles, frames, "average", tokens.device),
+        _taps(source.rows, how.grid[0], how.method, tokens.device),
+        _taps(source.cols, how.grid[1], how.method, tokens.device),
+    ]
+    groups = frames * how.grid[0] * how.grid[1]
+    shape = (frames, how.grid[0], how.grid[1])
+    row = torch.zeros((), dtype=torch.long, device=tokens.device)
+    weight = torch.ones((), device=tokens.device)
+    for axis, (size, (index, part)) in enumerate(zip((tiles, source.rows, source.cols), axes, strict=True)):
+        at = [1] * 6
+        at[axis], at[axis + 3] = index.shape
+        row = row * size + index.reshape(at)
+        weight = weight * part.reshape(at)
+    group = torch.arange(groups, device=tokens.device).reshape(*shape, 1, 1, 1).expand_as(row)
+    real = weight > 0
+    bare = tokens.with_features(tokens.features[:, :0]).select(row[real])
+    return bare.merge(group[real], weight[real], groups=groups, kind=Kind.POOLED)
+
+
+def _taps(size: int, out: int, method: Method, device: torch.device) -> tuple[Tensor, Tensor]:
+    """[out, n] long: the inputs of every output along one axis; [out, n] float32: their weights, 0: padding.
+
+    They are read off what torch's operation does to the unit vectors.
+    """
+    unit = torch.eye(size, device=device)
+    if method == "average":
+        weight = adaptive_avg_pool1d(unit, out).T
+    else:
+        weight = interpolate(unit[None], out, mode="linear", align_corners=False)[0].T
+    most = int((weight > 0).sum(1).max())
+    index = (weight > 0).to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    return index, weight.gather(1, index)
+
+
+def _by(sides: tuple[int, int]) -> str:
+    return f"{sides[0]} x {sides[1]}"
+
+
+def _with_cls(where: str) -> WiringError:
+    return WiringError(
+        f"{where}: [CLS] tokens among the patches, but they have no place in a grid; set features: patch on "
+        "encode_vision"
+    )
+
+
+def _not_whole(where: str, came: str, patches: tuple[int, int]) -> WiringError:
+    return WiringError(
+        f"{where}: {came} are not whole grids of {_by(patches)} patches, each once and in order; wire the "
+        "tower's or projector's tokens, and select after"
+    )

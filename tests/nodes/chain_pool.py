@@ -1,0 +1,46 @@
+"""Chains of pooling: before and after the projector, in space and in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tokenloom import nodes
+
+from .chains import Chain
+
+
+def pooled(checkpoint: str, image: Path) -> dict[str, Any]:
+    """Patches pooled in space, and projected tokens of two tiles pooled in time as well."""
+    model = nodes.load_model(checkpoint=checkpoint, dtype="float32", device="cpu")
+    frames = nodes.load_image(path=image)
+    tiles = nodes.preprocess(model.chat, frames, frames)
+    patches = nodes.encode_vision(model.vision, tiles, features="patch")
+    small = nodes.pool_tokens(patches, grid=(3, 4), method="bilinear")
+    visual = nodes.project_mlp(model.projector, patches)
+    one = nodes.pool_tokens(visual, grid=(2, 3), frames=1)
+    return {
+        "load_model": model,
+        "load_image": frames,
+        "preprocess": tiles,
+        "encode_vision": patches,
+        "pool_tokens": small,
+        "project_mlp": visual,
+        "pool_tokens_2": one,
+    }
+
+
+POOLED = """
+tokenloom: 1
+params: {checkpoint: {type: str}, image: {type: path}}
+nodes:
+  load_model: {node: load_model, checkpoint: $checkpoint, dtype: float32, device: cpu}
+  load_image: {node: load_image, path: $image}
+  preprocess: {node: preprocess, chat: $load_model.chat, frames: [$load_image, $load_image]}
+  encode_vision: {node: encode_vision, vision: $load_model.vision, tiles: $preprocess, features: patch}
+  pool_tokens: {node: pool_tokens, tokens: $encode_vision, grid: [3, 4], method: bilinear}
+  project_mlp: {node: project_mlp, projector: $load_model.projector, tokens: $encode_vision}
+  pool_tokens_2: {node: pool_tokens, tokens: $project_mlp, grid: [2, 3], frames: 1}
+"""
+
+CHAINS: dict[str, Chain] = {"pooled": Chain(pooled, POOLED, {"checkpoint": str, "image": Path})}
