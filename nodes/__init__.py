@@ -16,6 +16,7 @@ from .pack import pack_flat as pack_flat
 from .pack import pack_spatial_unpad as pack_spatial_unpad
 from .pack import pack_visionzip_next as pack_visionzip_next
 from .place import place_tokens as place_tokens
+from .pool import pool_tokens as pool_tokens
 from .prefill import prefill as prefill
 from .prefill import read_logits as read_logits
 from .project import project_merger as project_merger
