@@ -94,7 +94,9 @@ def nodes(module: Any, pixels: Any, device: str) -> Callable[[], object]:
     from tokenloom.runtime.models.tower import VisionTower
     from tokenloom.runtime.values import Tile, Tiles
 
-    facts = TowerFacts(family="clip", hidden=1024, depth=24, heads=16, patch=14, size=336, has_cls=True)
+    facts = TowerFacts(
+        family="clip", hidden=1024, intermediate=4096, depth=24, heads=16, patch=14, size=336, has_cls=True
+    )
     tower = VisionTower(module, facts)
     loader("bench")(lambda handle: tower)
     vision = Model(

@@ -40,6 +40,7 @@ def tiny_tower(
     facts = TowerFacts(
         family=family,
         hidden=WIDTH,
+        intermediate=40,
         depth=DEPTH,
         heads=HEADS,
         patch=PATCH,

@@ -42,11 +42,12 @@ class TowerFacts:
 
     size: side of its tiles in pixels, 0: any multiples of `patch * merge`. merge: patches along the side of a
     group that the projector makes one token. temporal: pictures that one patch is made of, repeated or a pair
-    of frames.
+    of frames. intermediate: width inside the MLPs.
     """
 
     family: Literal["clip", "siglip", "qwen2_5_vl"]
     hidden: int
+    intermediate: int
     depth: int
     heads: int
     patch: int
@@ -83,8 +84,9 @@ class ProjectorFacts:
 class LanguageFacts:
     """A language model's shape and limits.
 
-    rope_grid: rotary positions have three axes, time, row and column (M-RoPE), and this many patches along a
-    side share one place; 0: plain positions.
+    head_dim: width of a head. intermediate: width inside the MLPs. rope_grid: rotary positions have three
+    axes, time, row and column (M-RoPE), and this many patches along a side share one place; 0: plain
+    positions.
     """
 
     family: str
@@ -92,6 +94,8 @@ class LanguageFacts:
     depth: int
     heads: int
     kv_heads: int
+    head_dim: int
+    intermediate: int
     vocab: int
     max_length: int
     bos: int | None = None

@@ -47,10 +47,11 @@ def test_llava15_original(tmp_path: Path) -> None:
     assert facts.name == str(tmp_path)
     assert facts.image == ImageFacts(size=32, mean=MEAN, std=STD, aspect="pad", merge_type="flat")
     assert facts.tower == TowerFacts(
-        family="clip", hidden=32, depth=3, heads=4, patch=8, size=32, has_cls=True, select_layer=-2
-    )
+        family="clip", hidden=32, intermediate=48, depth=3, heads=4, patch=8, size=32, has_cls=True,
+        select_layer=-2,
+    )  # fmt: skip
     assert facts.language == LanguageFacts(
-        family="llama", hidden=24, depth=2, heads=4, kv_heads=2, vocab=64,
+        family="llama", hidden=24, depth=2, heads=4, kv_heads=2, head_dim=6, intermediate=40, vocab=64,
         max_length=128, bos=1, eos=(2,), pad=0,
     )  # fmt: skip
     assert facts.chat is not None

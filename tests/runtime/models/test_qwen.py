@@ -72,8 +72,8 @@ def test_facts(folder: Path) -> None:
     """What travels on every handle."""
     facts = load_model(checkpoint=str(folder)).chat.facts
     assert facts.tower == TowerFacts(
-        family="qwen2_5_vl", hidden=32, depth=4, heads=2, patch=4, size=0, has_cls=False, select_layer=-1,
-        merge=2, temporal=2,
+        family="qwen2_5_vl", hidden=32, intermediate=48, depth=4, heads=2, patch=4, size=0, has_cls=False,
+        select_layer=-1, merge=2, temporal=2,
     )  # fmt: skip
     assert facts.projector == ProjectorFacts(kind="merger2x2", inputs=32, outputs=48)
     assert facts.image == ImageFacts(

@@ -179,7 +179,9 @@ def test_needs_that_cannot_be_met(family: Family, need: Need, message: str) -> N
 
 def test_layers_outside_the_tower() -> None:
     """A layer that is not there is named with the range."""
-    facts = TowerFacts(family="clip", hidden=8, depth=24, heads=2, patch=2, size=8, has_cls=True)
+    facts = TowerFacts(
+        family="clip", hidden=8, intermediate=16, depth=24, heads=2, patch=2, size=8, has_cls=True
+    )
     assert [layer_number("x", facts, n) for n in (-25, -2, 0, 24)] == [0, 23, 0, 24]
     with pytest.raises(WiringError) as error:
         layer_number("encode_vision.layer", facts, -26)

@@ -54,6 +54,8 @@ def tiny_language(family: str, *, device: str = "cpu", seed: int = 0, **config: 
         depth=settings["num_hidden_layers"],
         heads=4,
         kv_heads=2,
+        head_dim=settings["hidden_size"] // 4,
+        intermediate=settings["intermediate_size"],
         vocab=VOCAB,
         max_length=settings["max_position_embeddings"],
         bos=1,
