@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
-import re
 from typing import Any, cast
 
 from ..errors import CheckpointError
@@ -15,8 +13,6 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
 MERGES = ("flat", "spatial", "spatial_unpad")
-SPAN = r"\((\d+)x(\d+)\), *\.\.\., *\((\d+)x(\d+)\)"
-ONEVISION_PINPOINTS = tuple((384 * row, 384 * col) for row in range(1, 7) for col in range(1, 7))
 
 # The word in a checkpoint's name that decides its template, as in LLaVA's run_llava.py; all else is vicuna_v1
 # as in its benchmark scripts (run_llava.py itself takes llava_v1).
@@ -57,9 +53,8 @@ def feature_choice(files: Files, has_cls: bool) -> tuple[int, str]:
         layer = config.get("mm_vision_select_layer", -2)
         feature = config.get("mm_vision_select_feature", "patch")
     else:
-        onevision = config["model_type"] == "llava_onevision"
-        layer = config.get("vision_feature_layer", -1 if onevision else -2)
-        strategy = config.get("vision_feature_select_strategy", "full" if onevision else "default")
+        layer = config.get("vision_feature_layer", -2)
+        strategy = config.get("vision_feature_select_strategy", "default")
         if strategy not in ("default", "full"):
             raise CheckpointError(
                 f"{where}: vision_feature_select_strategy is {strategy!r}, wanted 'default' or 'full'"
@@ -78,42 +73,31 @@ def feature_choice(files: Files, has_cls: bool) -> tuple[int, str]:
 def image_facts(files: Files, tower: TowerFacts, preprocessor: Json) -> ImageFacts:
     """How pictures become tiles; `preprocessor` is the tower's own file or the checkpoint's."""
     config, where = files.config, files.folder / "config.json"
-    plain = plain_image_facts(tower, preprocessor, str(where))
-    frames = plain.pop("aspect")
     if files.layout == "original":
-        aspect = config.get("image_aspect_ratio") or frames
+        aspect = config.get("image_aspect_ratio") or "square"
         merge = config.get("mm_patch_merge_type") or "flat"
         rounding = "int"
-        pinpoints = _pinpoints(config.get("image_grid_pinpoints"), str(where), tower.size)
+        pinpoints = _pinpoints(config.get("image_grid_pinpoints"), str(where))
     else:
-        grid = config["model_type"] != "llava"
-        aspect, rounding = ("anyres" if grid else "pad" if preprocessor.get("do_pad") else frames), "hf"
-        merge, rows_first = ("spatial_unpad" if grid else "flat"), ()
-        if config["model_type"] == "llava_onevision":
-            aspect, rows_first = config.get("vision_aspect_ratio", "anyres_max_9"), ONEVISION_PINPOINTS
-        if grid and config.get("image_grid_pinpoints") is not None:
-            rows_first = _pinpoints(config["image_grid_pinpoints"], str(where), tower.size)
+        is_next = config["model_type"] == "llava_next"
+        aspect = "anyres" if is_next else "pad" if preprocessor.get("do_pad") else "square"
+        merge, rounding = ("spatial_unpad" if is_next else "flat"), "hf"
+        rows_first = _pinpoints(config.get("image_grid_pinpoints"), str(where)) if is_next else ()
         pinpoints = tuple((width, height) for height, width in rows_first)
-    found = re.fullmatch(r"(anyres)_max_([1-9]\d*)", str(aspect))
-    aspect, max_tiles = (found[1], int(found[2])) if found else (aspect, 0)
-    aspect = frames if aspect == "square" else aspect
-    if aspect not in ("pad", "square", "stretch", "anyres"):
+    if aspect not in ("pad", "square", "anyres"):
         raise CheckpointError(
-            f"{where}: image_aspect_ratio {aspect!r} is not supported; supported: pad, square, anyres, "
-            "anyres_max_9"
+            f"{where}: image_aspect_ratio {aspect!r} is not supported; supported: pad, square, anyres"
         )
     if merge not in MERGES:
         raise CheckpointError(f"{where}: mm_patch_merge_type {merge!r} is not one of {', '.join(MERGES)}")
     if aspect == "anyres" and not pinpoints:
         raise CheckpointError(f"{where}: image_aspect_ratio is anyres, but image_grid_pinpoints is missing")
     return ImageFacts(
-        **plain,
+        **plain_image_facts(tower, preprocessor, str(where)),
         aspect=cast(Any, aspect),
         pinpoints=pinpoints if aspect == "anyres" else (),
         merge_type=cast(Any, merge),
         unpad_rounding=cast(Any, rounding),
-        frames=frames,
-        max_tiles=max_tiles,
     )
 
 
@@ -156,7 +140,7 @@ def qwen_image_facts(files: Files, tower: TowerFacts) -> ImageFacts:
 
 
 def plain_image_facts(tower: TowerFacts, preprocessor: Json, where: str) -> dict[str, Any]:
-    """size, mean, std, and how a picture is made square, from preprocessor_config.json or the tower's family."""
+    """size, mean and std, from preprocessor_config.json, else those of the tower's family."""
     size = tile_size(preprocessor)
     if size not in (None, tower.size):
         raise CheckpointError(
@@ -167,13 +151,7 @@ def plain_image_facts(tower: TowerFacts, preprocessor: Json, where: str) -> dict
         "size": tower.size,
         "mean": _three(preprocessor.get("image_mean"), mean, where),
         "std": _three(preprocessor.get("image_std"), std, where),
-        "aspect": "square" if _crops(tower, preprocessor) else "stretch",
     }
-
-
-def _crops(tower: TowerFacts, preprocessor: Json) -> bool:
-    """Whether the tower's own processor crops the centre, as CLIP's does, or squeezes all of it, as SigLIP's."""
-    return bool(preprocessor.get("do_center_crop", "crop_size" in preprocessor or tower.family == "clip"))
 
 
 def tile_size(preprocessor: Json) -> int | None:
@@ -245,24 +223,17 @@ def _template(family: str, name: str) -> str:
     if family == "qwen2_5_vl":
         return "qwen2_5_vl"
     if family == "qwen2":
-        return "qwen_1_5"
+        return "chatml_direct"
     for word, template in TEMPLATE_WORDS:
         if word in name.lower():
             return template
     return "vicuna_v1"
 
 
-def _pinpoints(value: Any, where: str, side: int) -> tuple[tuple[int, int], ...]:
-    """Pairs, from a list or its text form, in the order they are written.
-
-    `(1x1),...,(6x6)` are all grids between these two, of tiles with this side (LLaVA-OneVision).
-    """
+def _pinpoints(value: Any, where: str) -> tuple[tuple[int, int], ...]:
+    """Pairs, from a list or its text form, in the order they are written."""
     if value is None:
         return ()
-    if isinstance(value, str) and (span := re.fullmatch(SPAN, value.strip())):
-        across, down, most_across, most_down = map(int, span.groups())
-        grid = itertools.product(range(across, most_across + 1), range(down, most_down + 1))
-        return tuple((side * a, side * d) for a, d in grid if a and d)
     try:
         pairs = ast.literal_eval(value) if isinstance(value, str) else value
         out = tuple((a, b) for a, b in pairs)
