@@ -7,39 +7,68 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..runtime import pooling
 from ..runtime.errors import WiringError
 from ..runtime.foreseen import KnownTokens
 from ..runtime.models.handle import Model, ProjectorFacts
 from ..runtime.models.projector import Projector
 from ..runtime.node import node
+from ..runtime.pooling import Pooling
 from ..runtime.values import Tokens, VisualTokens
 
 
-def _foresee(projector: Model[Projector] | None, tokens: KnownTokens | None) -> KnownTokens | None:
+def _foresee(
+    projector: Model[Projector] | None, tokens: KnownTokens | None, *, pool: tuple[int, int] | None
+) -> KnownTokens | None:
+    how = None if pool is None else Pooling(grid=pool)
+    if how is not None:
+        how.check("project_mlp.pool")
     facts = projector.facts.projector if projector is not None else None
-    if facts is None or tokens is None:
-        return tokens
-    _check_single(facts)
+    if facts is not None:
+        _check_single(facts)
+    if tokens is None:
+        return None
+    known = tokens if how is None else pooling.foreseen("project_mlp.pool", tokens, how)
+    if facts is None:
+        return known
     if tokens.width is not None:
         _check_width(tokens.width, facts.inputs)
-    return replace(tokens, width=facts.outputs)
+    return replace(known, width=facts.outputs)
 
 
 @node(version=1, lane="gpu", foresee=_foresee)
-def project_mlp(projector: Model[Projector], tokens: Tokens) -> VisualTokens:
+def project_mlp(
+    projector: Model[Projector], tokens: Tokens, *, pool: tuple[int, int] | None = None
+) -> VisualTokens:
     """The same tokens as vectors of the language model's width.
 
-    Errors: WiringError when the tokens have another width than the projector takes.
+    Errors: WiringError when the tokens have another width than the projector takes, and, with `pool`, those
+    of pool_tokens.
 
     projector: linear, mlp2x_gelu and its kin, or identity.
     tokens: of the tower's width; before or after selection and merging.
+    pool: rows and columns that every tile is pooled to, before the projector's last layer: what pool_tokens
+        makes of the projected tokens, for less work.
     """
     if projector.facts.projector is not None:
         _check_single(projector.facts.projector)
         _check_width(tokens.width, projector.facts.projector.inputs)
+    if pool is not None:
+        return _pooled(projector, tokens, Pooling(grid=pool))
     with torch.no_grad():
         features = projector.load()(tokens.features)
     return tokens.to(features.device).with_features(features, into=VisualTokens)
+
+
+def _pooled(projector: Model[Projector], tokens: Tokens, how: Pooling) -> VisualTokens:
+    """Projected and pooled, the pooling before the last layer."""
+    pooling.check_whole("project_mlp.pool", tokens, how)
+    with torch.no_grad():
+        features = projector.load()(
+            tokens.features, lambda hidden: pooling.pooled_features(hidden, tokens.source, how)
+        )
+    places = pooling.pooled_places(tokens, how)
+    return places.to(features.device).with_features(features, into=VisualTokens)
 
 
 def _foresee_merger(projector: Model[Projector] | None, tokens: KnownTokens | None) -> KnownTokens | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -18,11 +19,20 @@ class Projector:
     def __init__(self, module: nn.Module, facts: ProjectorFacts, newline: Tensor | None = None) -> None:
         self.module, self.facts, self.newline = module, facts, newline
 
-    def __call__(self, features: Tensor) -> Tensor:
-        """[..., D'] in the projector's own dtype, on its device."""
+    def __call__(self, features: Tensor, pool: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """[..., D'] in the projector's own dtype, on its device.
+
+        pool: a linear map of the rows whose weights sum to 1, done where it is cheapest: the last layer is
+        affine, so that pooling its inputs gives what pooling its outputs would.
+        """
         weight = next(self.module.parameters(), None)
-        out: Tensor = self.module(features if weight is None else features.to(weight.device, weight.dtype))
-        return out
+        features = features if weight is None else features.to(weight.device, weight.dtype)
+        if pool is None:
+            out: Tensor = self.module(features)
+            return out
+        if isinstance(self.module, nn.Sequential):
+            return self.module[-1](pool(self.module[:-1](features)))  # type: ignore[no-any-return]
+        return self.module(pool(features))  # type: ignore[no-any-return]
 
 
 def build_projector(facts: ProjectorFacts) -> nn.Module:

@@ -18,6 +18,7 @@ def pooled(checkpoint: str, image: Path) -> dict[str, Any]:
     patches = nodes.encode_vision(model.vision, tiles, features="patch")
     small = nodes.pool_tokens(patches, grid=(3, 4), method="bilinear")
     visual = nodes.project_mlp(model.projector, patches)
+    early = nodes.project_mlp(model.projector, patches, pool=(2, 3))
     one = nodes.pool_tokens(visual, grid=(2, 3), frames=1)
     return {
         "load_model": model,
@@ -26,6 +27,7 @@ def pooled(checkpoint: str, image: Path) -> dict[str, Any]:
         "encode_vision": patches,
         "pool_tokens": small,
         "project_mlp": visual,
+        "project_mlp_2": early,
         "pool_tokens_2": one,
     }
 
@@ -40,6 +42,8 @@ nodes:
   encode_vision: {node: encode_vision, vision: $load_model.vision, tiles: $preprocess, features: patch}
   pool_tokens: {node: pool_tokens, tokens: $encode_vision, grid: [3, 4], method: bilinear}
   project_mlp: {node: project_mlp, projector: $load_model.projector, tokens: $encode_vision}
+  project_mlp_2:
+    {node: project_mlp, projector: $load_model.projector, tokens: $encode_vision, pool: [2, 3]}
   pool_tokens_2: {node: pool_tokens, tokens: $project_mlp, grid: [2, 3], frames: 1}
 """
 

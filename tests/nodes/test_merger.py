@@ -81,7 +81,7 @@ def test_projectors_that_take_tokens_one_by_one() -> None:
     assert str(error.value) == want
     assert project_mlp.foresee is not None
     with pytest.raises(WiringError) as error:
-        project_mlp.foresee(tiny_projector("merger2x2"), KnownTokens())
+        project_mlp.foresee(tiny_projector("merger2x2"), KnownTokens(), pool=None)
     assert str(error.value) == want
 
 
