@@ -33,9 +33,8 @@ PRESETS: dict[Preset, Budget] = {
 }
 
 
-def check_one(where: str, *, total: int | None, ratio: float | None, preset: int | None) -> None:
-    """A BudgetError when the budget is given in more than one way."""
-    given = {"total": total, "ratio": ratio, "preset": preset}
+def check_one(where: str, **given: float | None) -> None:
+    """A BudgetError when the budget is given in more than one way: those of `given` that are not None."""
     ways = [f"{name} {value}" for name, value in given.items() if value is not None]
     if len(ways) > 1:
         raise BudgetError(f"{where}: {' and '.join(ways)} are given; one of them says how many, keep that")
