@@ -22,6 +22,7 @@ from .facts import (
 from .handle import ImageFacts, ModelFacts, ProjectorFacts
 from .headers import Stored, has_weights, stored_in
 from .hub import tower_folder
+from .lora import Update, take_updates
 from .names import ROUTES, TOWER_ROUTES, Part, route
 from .strict import compare, fold, language_shapes, linears, projector_shapes, refuse, tower_shapes
 
@@ -42,6 +43,8 @@ class Section:
 
 
 @dataclass(frozen=True)
+    lora: Mapping[str, Update] = field(default_factory=dict[str, Update])
+    cut: int = 0
 class Checkpoint:
     """What a folder holds. `tower_from` is the tower's own folder when it lies apart."""
 
@@ -257,8 +260,9 @@ def _language(family: str, config: Json, found: dict[str, Stored], problems: lis
         tied = {"lm_head.weight": "model.embed_tokens.weight"}
         wanted = {name: shape for name, shape in wanted.items() if name not in tied}
         found = {name: tensor for name, tensor in found.items() if name not in tied}
-    problems += compare("language model", wanted, found)
-    return Section(family, config, found, tied)
+    plain, lora, wrong = take_updates(found, wanted)
+    problems += [*compare("language model", wanted, plain), *wrong]
+    return Section(family, config, plain, tied, lora)
 
 
 def _projector(

@@ -16,6 +16,7 @@ from .handle import Model
 from .headers import read_header, stored_in
 from .hub import resolve
 from .identity import fingerprint
+from .lora import chosen_alpha
 
 
 class Handles(NamedTuple):
@@ -28,10 +29,15 @@ class Handles(NamedTuple):
 
 
 def describe_model(
-    checkpoint: str, revision: str | None = None, dtype: str = "auto", device: str = "auto"
+    checkpoint: str,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    lora_alpha: float | None = None,
 ) -> Handles:
     """Handles of the tower, projector, language model and chat format of a checkpoint.
 
+    lora_alpha: how strongly the LoRA layers of a checkpoint that has some count; None: 14.
     Errors: CheckpointError for whatever is wrong with its files, LoomError for an impossible device.
     """
     from .chat import ChatFormat
@@ -42,14 +48,19 @@ def describe_model(
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
     found = open_checkpoint(resolve(checkpoint, revision), checkpoint)
+    alpha = chosen_alpha(checkpoint, found.language.lora if found.language else {}, lora_alpha)
 
     def handle(kind: type[Any], part: str) -> Model[Any]:
         return _handle(kind, f"llava {part}", found, part, dtype, device)
 
+    language = handle(LanguageModel, "language")
+    if alpha is not None:  # two strengths are two models; the other parts are shared
+        print_ = part_print(found, "language", alpha)
+        language = replace(language, fingerprint=print_, options={"lora_alpha": repr(alpha)})
     return Handles(
         handle(VisionTower, "tower"),
         handle(Projector, "projector"),
-        handle(LanguageModel, "language"),
+        language,
         handle(ChatFormat, "chat"),
     )
 
@@ -117,15 +128,17 @@ def _handle(
     )
 
 
-def part_print(checkpoint: Checkpoint, part: str) -> str:
+def part_print(checkpoint: Checkpoint, part: str, lora_alpha: float | None = None) -> str:
     """Fingerprint of one part: its files, configuration, and every fact that travels with the handle."""
     facts = asdict(replace(checkpoint.facts, name=""))
     if part == "chat":
         return fingerprint(checkpoint.tokenizer_files, part, facts)
     section: Section = getattr(checkpoint, part)
     config = json.loads(json.dumps(section.config))
-    return fingerprint(_files(section), part, section.family, config, facts)
+    strength = [] if lora_alpha is None else [lora_alpha]
+    return fingerprint(_files(section), part, section.family, config, facts, *strength)
 
 
 def _files(section: Section) -> Iterable[Path]:
-    return {tensor.file for tensor in section.tensors.values()}
+    updates = [half for update in section.lora.values() for half in (update.down, update.up)]
+    return {tensor.file for tensor in (*section.tensors.values(), *updates)}

@@ -62,6 +62,8 @@ def load_llava_language(handle: Model[Any]) -> Any:
         dtype=dtype,
         device=handle.device,
         tied=section.tied,
+        lora=section.lora,
+        lora_alpha=_alpha(handle) or 0.0,
     )
     return LanguageModel(module, _known(handle.facts.language))
 
@@ -132,9 +134,14 @@ def _open(handle: Model[Any], part: str) -> Checkpoint:
 
 
 def _unchanged(found: Checkpoint, part: str, handle: Model[Any]) -> Checkpoint:
-    if part_print(found, part) != handle.fingerprint:
+    if part_print(found, part, _alpha(handle)) != handle.fingerprint:
         raise CheckpointError(f"{handle.facts.name}: its files changed after the run was planned; run again")
     return found
+
+
+def _alpha(handle: Model[Any]) -> float | None:
+    """How strongly LoRA layers count; None for a model without."""
+    return float(handle.options["lora_alpha"]) if "lora_alpha" in handle.options else None
 
 
 def _section(section: Section | None) -> Section:

@@ -33,6 +33,9 @@ ROUTES: tuple[tuple[str, Part, str], ...] = (
     ("multi_modal_projector.linear_2.", "projector", "2."),
     ("model.image_newline", "newline", "image_newline"),
     ("image_newline", "newline", "image_newline"),
+    # PLLaVA: the language model as peft wraps it; its LoRA layers are taken out by lora.py
+    ("language_model.base_model.model.model.", "language", "model."),
+    ("language_model.base_model.model.lm_head.", "language", "lm_head."),
     ("model.language_model.model.", "language", "model."),
     ("model.language_model.lm_head.", "language", "lm_head."),
     ("model.language_model.", "language", "model."),
@@ -174,7 +177,7 @@ def route(name: str, routes: tuple[tuple[str, Part, str], ...] = ROUTES) -> tupl
         return "ignored", name
     for prefix, part, becomes in routes:
         if name.startswith(prefix):
-            return part, becomes + name[len(prefix) :]
+            return part, becomes + name[len(prefix) :].replace(".base_layer.", ".")  # peft's, around LoRA
     return None
 
 

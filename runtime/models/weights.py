@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from .configs import Json
 from .headers import Stored
+from .lora import Update, merged
 
 
 def native_tower(family: str, config: Json, dtype: torch.dtype) -> Callable[[], nn.Module]:
@@ -76,14 +77,22 @@ def fill(
     device: str,
     prefix: str = "",
     tied: Mapping[str, str] | None = None,
+    lora: Mapping[str, Update] | None = None,
+    lora_alpha: float = 0.0,
 ) -> nn.Module:
     """The module with its weights, in eval mode, without gradients.
 
     tensors: by canonical name. prefix: what the module's own names may have before the canonical ones
-    (`vision_model.` in some transformers versions). tied: canonical names that share another's tensor.
+    (`vision_model.` in some transformers versions). tied: canonical names that share another's tensor. lora:
+    what is added to which tensors, in float32, `lora_alpha` / rank times.
     """
-    module = _made(make, tensors)
-    read = read_tensors(tensors, dtype=dtype, device=device)
+    module, lora = _made(make, tensors), lora or {}
+    plain = {name: stored for name, stored in tensors.items() if name not in lora}
+    read = read_tensors(plain, dtype=dtype, device=device)
+    for name, update in lora.items():
+        parts = {"weight": tensors[name], "down": update.down, "up": update.up}
+        full = read_tensors(parts, dtype=torch.float32, device=device)
+        read[name] = merged(**full, alpha=lora_alpha).to(dtype)
     for name, other in (tied or {}).items():
         read[name] = read[other]
     own = {name.removeprefix(prefix): name for name in module.state_dict()}
