@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -24,9 +25,16 @@ TemplateName = Literal[
     "chatml_direct",
     "mpt",
     "qwen2_5_vl",
+    "pllava",
+    "pllava_mvbench",
+    "pllava_videomme",
+    "pllava_vcgbench",
+    "pllava_videoqa",
+    "pllava_plain",
     "plain",
     "tokenizer",
 ]
+LEADING = re.compile(rf"(?:(?:{MARK.pattern}|<image-placeholder>)\n?)*")
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,17 @@ def _foresee(
     history: tuple[str, ...],
     images: int | None,
     media: Literal["image", "video"],
+    preface: str = "",
+    instruction: str = "",
+    answer_prefix: str = "",
     **_: Any,
 ) -> KnownPrompt | None:
     if chat is not None:
         _template_name(chat, template)
+    _check_prefix(answer_prefix)
     counted = not frames or images is not None
-    questions, _answers = _turns(question, history, _marks((), images, media) if counted else "")
+    asked = worded(question, preface, instruction)
+    questions, _answers = _turns(asked, history, _marks((), images, media) if counted else "")
     marks = [mark for q in questions for mark in MARK.findall(q)]
     if not counted and not marks:
         return None  # the pictures are counted when they are there
@@ -66,6 +79,9 @@ def render_chat(
     history: tuple[str, ...] = (),
     images: Annotated[int, Range(0)] | None = None,
     media: Literal["image", "video"] = "image",
+    preface: str = "",
+    instruction: str = "",
+    answer_prefix: str = "",
 ) -> Prompt:
     """The conversation as a tokenised prompt, open where the answer begins, with slots for the visual tokens.
 
@@ -79,14 +95,27 @@ def render_chat(
     history: earlier turns, question and answer by turns.
     images: pictures (or clips) in the prompt, if not those of `frames` (without any: 1); 0 for text alone.
     media: what `images` counts: pictures, or whole clips.
+    preface: text in front of the question, a space between.
+    instruction: text after the question, a space between, e.g. `Answer briefly.`
+    answer_prefix: the first words of the answer, which the model has to go on from; e.g. `Best option:(`
     """
-    questions, answers = _turns(question, history, _marks(frames, images, media))
+    _check_prefix(answer_prefix)
+    asked = worded(question, preface, instruction)
+    questions, answers = _turns(asked, history, _marks(frames, images, media))
     name, model = _template_name(chat, template), chat.load()
     if name == "tokenizer":
-        text = model.render_own(questions, answers, system)
+        text = model.render_own(questions, answers, system) + answer_prefix
         return Prompt(pieces=model.encode(text, special=False), text=text)
-    text = TEMPLATES[name].render(questions, answers, system)
+    text = TEMPLATES[name].render(questions, answers, system) + answer_prefix
     return Prompt(pieces=model.encode(text), text=text, stop=TEMPLATES[name].stop)
+
+
+def worded(question: str, preface: str, instruction: str) -> str:
+    """The question between two texts; pictures that stand in front of it stay in front."""
+    marks = LEADING.match(question)
+    start = marks.end() if marks else 0
+    words = " ".join(text for text in (preface, question[start:], instruction) if text)
+    return question[:start] + words
 
 
 def _marks(frames: tuple[Frames, ...], images: int | None, media: str) -> str:
@@ -118,6 +147,13 @@ def _check_history(history: tuple[str, ...]) -> None:
                 f"render_chat.history: answer {i + 1} holds {mark[0]}, which only a question may; "
                 "remove it there"
             )
+
+
+def _check_prefix(answer_prefix: str) -> None:
+    if mark := MARK.search(answer_prefix):
+        raise PromptError(
+            f"render_chat.answer_prefix: it holds {mark[0]}, which only a question may; remove it there"
+        )
 
 
 def _template_name(chat: Model[ChatFormat], template: str) -> str:

@@ -1,5 +1,5 @@
 """Chat templates as data: the strings of LLaVA's released conversation table (golden case `conversation`),
-and Qwen2.5-VL's."""
+Qwen2.5-VL's, and the modes of PLLaVA's evaluation (golden case `eval_protocol`)."""
 
 from __future__ import annotations
 
@@ -55,6 +55,20 @@ _MPT = (
     "A conversation between a user and an LLM-based AI assistant. "
     "The assistant gives helpful and honest answers."
 )
+_WATCH = (
+    "Carefully watch the video and pay attention to the cause and sequence of events, the detail and "
+    "movement of objects, and the action and pose of persons. Based on your observations, select the best option that "
+    "accurately addresses the question.\n"
+)
+_LETTER = (
+    "Select the best answer to the following multiple-choice question based on the video. Respond with only "
+    "the letter (A, B, C, or D) of the correct option.\n"
+)
+_VIDEO_CHATGPT = (  # no space between the sentences, as released
+    "You are Video-ChatGPT, a large vision-language assistant. You are able to understand the video content "
+    "that the user provides, and assist the user with a variety of tasks using natural language."
+    "Follow the instructions carefully and explain your answers in detail based on the provided video."
+)
 
 
 def _vicuna(system: str) -> Template:
@@ -88,6 +102,19 @@ def _chatml(system: str) -> Template:
     )
 
 
+def _pllava(system: str = "", *, user: str = "USER: ", asked: str = "\n USER: ") -> Template:
+    """asked: what leads from the picture to the question; in most modes the picture is a turn of its own."""
+    return Template(
+        system=system,
+        opening="{s} ",
+        turn=user + "{q} ASSISTANT:",
+        reply="{a}</s>",
+        # the released evaluation of VCG-Bench also names ### and USER, but ends only when it has seen both
+        stop=("</s>",),
+        around=("", asked),
+    )
+
+
 TEMPLATES: dict[str, Template] = {
     "vicuna_v1": _vicuna(_USER),
     "v1": _vicuna(_USER),
@@ -107,5 +134,11 @@ TEMPLATES: dict[str, Template] = {
         stop=("<|im_end|>",),
         around=("<|vision_start|>", "<|vision_end|>"),
     ),
+    "pllava": _pllava(_VIDEO_CHATGPT),
+    "pllava_mvbench": _pllava(_WATCH),
+    "pllava_videomme": _pllava(_LETTER),
+    "pllava_vcgbench": _pllava(_VIDEO_CHATGPT),
+    "pllava_videoqa": _pllava(asked="\n "),
+    "pllava_plain": _pllava(user="USER:", asked=" "),
     "plain": Template(turn="{q}\n", reply="{a}\n", stop=()),
 }

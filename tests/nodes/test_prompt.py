@@ -203,3 +203,31 @@ def test_ids_round_trip(chat: Held) -> None:
     """The pieces of a prompt are those of its -200 form."""
     prompt = render_chat(chat, question="A <image> b <image>")
     assert Prompt.of_ids(prompt.ids).pieces == prompt.pieces
+
+
+def test_words_around_the_question(chat: Held) -> None:
+    """A text before it and one after it, a space between, after the picture."""
+    prompt = render_chat(chat, question="Why?", preface="Look.", instruction="\nBriefly.")
+    assert prompt.text == "[INST] <image>\nLook. Why? \nBriefly. [/INST]"
+
+
+def test_words_around_a_question_that_begins_with_its_picture(chat: Held) -> None:
+    """The picture that the question names itself stays in front."""
+    prompt = render_chat(chat, question="<image>\nWhy?", preface="Look.")
+    assert prompt.text == "[INST] <image>\nLook. Why? [/INST]"
+
+
+def test_the_first_words_of_the_answer(chat: Held) -> None:
+    """The prompt ends within the answer."""
+    prompt = render_chat(chat, question="Why?", template="pllava_mvbench", answer_prefix="Best option:(")
+    assert prompt.text.endswith("question.\n USER: <image>\n USER: Why? ASSISTANT:Best option:(")
+    assert spoken(prompt)[1:] == ["[image]", "\n USER: Why? ASSISTANT:Best option:("]
+
+
+def test_no_picture_in_the_answer(chat: Held) -> None:
+    """An answer's first words are words."""
+    with pytest.raises(PromptError) as error:
+        render_chat(chat, question="Why?", answer_prefix="<image>")
+    assert str(error.value) == (
+        "render_chat.answer_prefix: it holds <image>, which only a question may; remove it there"
+    )

@@ -27,6 +27,23 @@ ONE = {
     "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n",
 }
+VIDEO_CHATGPT = (
+    "You are Video-ChatGPT, a large vision-language assistant. You are able to understand the video content "
+    "that the user provides, and assist the user with a variety of tasks using natural language.Follow the "
+    "instructions carefully and explain your answers in detail based on the provided video. USER: Q "
+    "ASSISTANT:"
+)
+ONE |= {
+    "pllava": VIDEO_CHATGPT,
+    "pllava_mvbench": "Carefully watch the video and pay attention to the cause and sequence of events, the "
+    "detail and movement of objects, and the action and pose of persons. Based on your observations, select "
+    "the best option that accurately addresses the question.\n USER: Q ASSISTANT:",
+    "pllava_videomme": "Select the best answer to the following multiple-choice question based on the video. "
+    "Respond with only the letter (A, B, C, or D) of the correct option.\n USER: Q ASSISTANT:",
+    "pllava_vcgbench": VIDEO_CHATGPT,
+    "pllava_videoqa": "USER: Q ASSISTANT:",
+    "pllava_plain": "USER:Q ASSISTANT:",
+}
 TWO = {
     "vicuna_v1": "S USER: Q ASSISTANT: A</s>USER: R ASSISTANT:",
     "v1": "S USER: Q ASSISTANT: A</s>USER: R ASSISTANT:",
@@ -42,6 +59,9 @@ TWO = {
     "qwen2_5_vl": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA"
     "<|im_end|>\n<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n",
 }
+PLLAVA = ("pllava", "pllava_mvbench", "pllava_videomme", "pllava_vcgbench", "pllava_videoqa")
+TWO |= dict.fromkeys(PLLAVA, "S USER: Q ASSISTANT:A</s>USER: R ASSISTANT:")
+TWO["pllava_plain"] = "S USER:Q ASSISTANT:A</s>USER:R ASSISTANT:"
 STOP = {
     "llava_v0": ("###",),
     **dict.fromkeys(("chatml_direct", "mpt", "qwen2_5_vl"), ("<|im_end|>",)),
@@ -75,3 +95,16 @@ def test_pictures_between_their_own_tokens() -> None:
         f"<|im_start|>user\n{framed}{framed}Q<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
         "<|im_start|>user\nR <|vision_start|><video><|vision_end|> S<|im_end|>\n<|im_start|>assistant\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("pllava", "USER: <image>\n USER: Q ASSISTANT:"),
+        ("pllava_videoqa", "USER: <image>\n Q ASSISTANT:"),
+        ("pllava_plain", "USER:<image> Q ASSISTANT:"),
+    ],
+)
+def test_a_picture_in_pllavas_modes(name: str, begin: str) -> None:
+    """A turn of its own, a line of its own, or in front of the question."""
+    assert TEMPLATES[name].render(["<image>\nQ"], [], "") == begin
