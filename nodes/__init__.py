@@ -6,6 +6,7 @@ from .inspect import attention_map as attention_map
 from .inspect import heatmap_overlay as heatmap_overlay
 from .inspect import mask_to_indices as mask_to_indices
 from .inspect import token_mask_preview as token_mask_preview
+from .kv import compress_kv as compress_kv
 from .media import load_image as load_image
 from .media import load_video as load_video
 from .merge import merge_contextual as merge_contextual
@@ -22,6 +23,9 @@ from .prefill import read_logits as read_logits
 from .project import project_merger as project_merger
 from .project import project_mlp as project_mlp
 from .prompt import render_chat as render_chat
+from .prune import prune_by_attention as prune_by_attention
+from .prune import prune_random as prune_random
+from .prune import prune_uniform as prune_uniform
 from .sample import sample_frames as sample_frames
 from .select import select_dominant as select_dominant
 from .select import select_tokens as select_tokens
