@@ -9,21 +9,26 @@ import torch
 from torch import Tensor
 
 
-def prefill_mask(valid_BS: Tensor, position_BS: Tensor, window: int | None = None) -> Tensor | None:
+def prefill_mask(
+    valid_BS: Tensor, position_BS: Tensor, window: int | None = None, shown_BS: Tensor | None = None
+) -> Tensor | None:
     """[B, 1, S, S] bool for rows that enter a layer together, or None: causal, and nothing is padded.
 
     None lets SDPA take its causal kernel, which is what the stock model does without padding: the results are
-    then equal to the bit. A padded row attends to itself, so that no softmax is empty.
+    then equal to the bit. shown: rows that are seen at all, padding aside; None: every one. A row that would
+    see nothing sees itself, so that no softmax is empty.
     """
     padded = not bool(valid_BS.all())
     far = window is not None and int((position_BS.amax(1) - position_BS.amin(1)).max()) >= window
-    if not padded and not far:
+    if not padded and not far and shown_BS is None:
         return None
     rows = torch.arange(valid_BS.shape[1], device=valid_BS.device)
-    mask_BSS = (rows[:, None] >= rows) & valid_BS[:, None, :]
+    seen_BS = valid_BS if shown_BS is None else shown_BS
+    mask_BSS = (rows[:, None] >= rows) & seen_BS[:, None, :]
     if window is not None:
         mask_BSS = mask_BSS & (position_BS[:, :, None] - position_BS[:, None, :] < window)
-    return (mask_BSS | (rows[:, None] == rows))[:, None]
+    alone_BS1 = ~mask_BSS.any(-1, keepdim=True)
+    return (mask_BSS | (alone_BS1 & (rows[:, None] == rows)))[:, None]
 
 
 def decode_mask(valid_BC: Tensor, position_BC: Tensor, now_B: Tensor, window: int | None = None) -> Tensor:
