@@ -121,6 +121,11 @@ class Files:
 
 
 def read_json(file: Path) -> Json:
+    @property
+    def pllava(self) -> bool:
+        """PLLaVA calls itself `llava` too, in llava-hf's layout; its class or its pooling tells."""
+        return "pooling_shape" in self.config or "pllava" in f"{self.config.get('architectures')}".lower()
+
     """The mapping in a JSON file; {} when the file is not there."""
     if not file.is_file():
         return {}

@@ -231,6 +231,7 @@ def _template(family: str, name: str) -> str:
 
 
 def _pinpoints(value: Any, where: str) -> tuple[tuple[int, int], ...]:
+    family = "pllava" if files.pllava else family
     """Pairs, from a list or its text form, in the order they are written."""
     if value is None:
         return ()
@@ -242,6 +243,8 @@ def _pinpoints(value: Any, where: str) -> tuple[tuple[int, int], ...]:
     except (ValueError, SyntaxError, TypeError):
         pass
     raise CheckpointError(
+    if family == "pllava":
+        return "pllava"
         f"{where}: image_grid_pinpoints is {value!r}, wanted pairs such as [[336, 672], ...]"
     )
 
