@@ -57,8 +57,8 @@ _MPT = (
 )
 _WATCH = (
     "Carefully watch the video and pay attention to the cause and sequence of events, the detail and "
-    "movement of objects, and the action and pose of persons. Based on your observations, select the best option that "
-    "accurately addresses the question.\n"
+    "movement of objects, and the action and pose of persons. Based on your observations, select the best "
+    "option that accurately addresses the question.\n"
 )
 _LETTER = (
     "Select the best answer to the following multiple-choice question based on the video. Respond with only "
