@@ -53,16 +53,18 @@ def visual_groups(state: LLMState, select: Select, special: Special = "count") -
 
     special: newlines and separators `stay` and are in no group, or `count` as visual tokens.
     """
-    row_V = state.visual.nonzero()[:, 0]
+    row_V, tokens = state.visual.nonzero()[:, 0], state.input.tokens
+    if not tokens:  # a state made by hand
+        return _grouped(row_V, torch.zeros_like(row_V), 1)
+    device = row_V.device
     # one list of the tokens of all wires
-    tokens, device = state.input.tokens, row_V.device
     first = torch.tensor([0, *map(len, tokens)], device=device).cumsum(0)
     token_V = first[state.input.wire[state.row[row_V]]] + state.input.token[state.row[row_V]]
-    kind_N = torch.cat([t.kind.to(device) for t in tokens]) if tokens else token_V.new_zeros(0)
+    kind_N = torch.cat([t.kind.to(device) for t in tokens])
     if special == "stay":
         goes = (kind_N[token_V] != int(Kind.NEWLINE)) & (kind_N[token_V] != int(Kind.SEPARATOR))
         row_V, token_V = row_V[goes], token_V[goes]
-    if select == "global" or not tokens:
+    if select == "global":
         return _grouped(row_V, torch.zeros_like(row_V), 1)
     picture_N = _pictures(tokens, device)
     pictures = sum(t.source.frames for t in tokens)
