@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
+_SHARD = re.compile(r"model-(?!00000)\d{5}-of-(?!00000)\d{5}\.safetensors")
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the format itself
 
 
@@ -66,11 +68,13 @@ def stored_in(folder: Path, shown: str = "", target: str = "") -> dict[str, Stor
 
     shown: what the user called it. target: where a conversion of pickled weights should go.
 
-    Errors: CheckpointError for a missing or truncated shard, an index that points elsewhere or lies, and
-    for a folder that only has pickled weights.
+    Errors: CheckpointError for a missing or truncated shard, an index that points elsewhere or lies, shards
+    without an index beside a model.safetensors, and for a folder that only has pickled weights.
     """
     if (folder / INDEX).is_file():
         return _sharded(folder)
+    if shards := _numbered(folder):
+        return _without_index(folder, shards)
     for name in SINGLE:
         if (folder / name).is_file():
             return read_header(folder / name)
@@ -79,7 +83,42 @@ def stored_in(folder: Path, shown: str = "", target: str = "") -> dict[str, Stor
 
 def has_weights(folder: Path) -> bool:
     """True when the folder holds safetensors weights of its own."""
-    return any((folder / name).is_file() for name in (INDEX, *SINGLE))
+    return any((folder / name).is_file() for name in (INDEX, *SINGLE)) or bool(_numbered(folder))
+
+
+def _numbered(folder: Path) -> list[str]:
+    """Names of the shards that the folder holds."""
+    return sorted(file.name for file in folder.glob("model-*.safetensors") if _SHARD.fullmatch(file.name))
+
+
+def _without_index(folder: Path, shards: list[str]) -> dict[str, Stored]:
+    """Shards as PLLaVA's are saved: their own names say how many they are."""
+    if (folder / SINGLE[0]).is_file():
+        raise CheckpointError(
+            f"{folder}: both {SINGLE[0]} and {shards[0]}, without {INDEX}; remove what does not belong there"
+        )
+    counts = sorted({name[-17:-12] for name in shards})
+    if len(counts) > 1:
+        raise CheckpointError(
+            f"{folder}: shards of different checkpoints, of {' and of '.join(str(int(n)) for n in counts)}; "
+            f"remove what does not belong there"
+        )
+    whole = [f"model-{i + 1:05}-of-{counts[0]}.safetensors" for i in range(int(counts[0]))]
+    if missing := [name for name in whole if name not in shards]:
+        raise CheckpointError(
+            f"{folder}: {len(missing)} of {len(whole)} shards missing: {', '.join(missing[:5])}"
+            f"{', ...' if len(missing) > 5 else ''}; download them again"
+        )
+    found: dict[str, Stored] = {}
+    for shard in whole:
+        header = read_header(folder / shard)
+        if twice := sorted(header.keys() & found.keys()):
+            raise CheckpointError(
+                f"{folder}: {twice[0]} is in {found[twice[0]].file.name} and in {shard}; the shards do not "
+                f"belong together"
+            )
+        found |= header
+    return found
 
 
 def _sharded(folder: Path) -> dict[str, Stored]:

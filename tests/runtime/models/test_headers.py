@@ -10,7 +10,7 @@ import torch
 
 from tokenloom.nodes.models import load_model
 from tokenloom.runtime.errors import CheckpointError
-from tokenloom.runtime.models.headers import read_header, stored_in
+from tokenloom.runtime.models.headers import has_weights, read_header, stored_in
 
 from ... import checkpoints as write
 
@@ -145,12 +145,54 @@ def test_index_that_lies(tmp_path: Path) -> None:
 
 
 def test_shards_without_index(tmp_path: Path) -> None:
-    """Shards alone do not say whether they are all there."""
+    """Numbered shards need no index: their names say how many they are, and all are read."""
+    write.save(tmp_path, {name: torch.zeros(1) for name in "abc"}, shards=3)
+    indexed = stored_in(tmp_path)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    assert stored_in(tmp_path) == indexed
+    assert has_weights(tmp_path)
+
+
+def test_missing_shard_without_index(tmp_path: Path) -> None:
+    """A shard that the others' names tell of, and that is not there, is named."""
+    write.save(tmp_path, {name: torch.zeros(1) for name in "abc"}, shards=3)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    assert message(tmp_path) == (
+        f"{tmp_path}: 1 of 3 shards missing: model-00002-of-00003.safetensors; download them again"
+    )
+
+
+def test_shards_that_do_not_belong_together(tmp_path: Path) -> None:
+    """Of different counts, beside a whole model, or with one tensor twice: refused."""
     write.save(tmp_path, {"a": torch.zeros(1), "b": torch.zeros(1)}, shards=2)
     (tmp_path / "model.safetensors.index.json").unlink()
+    write.save(tmp_path / "twice", {"a": torch.zeros(1)})
+    twice = tmp_path / "twice" / "model.safetensors"
+    (tmp_path / "model.safetensors").write_bytes(twice.read_bytes())
+    remove = "remove what does not belong there"
     assert message(tmp_path) == (
-        f"{tmp_path}: model-00001-of-00002.safetensors, model-00002-of-00002.safetensors but no "
-        f"model.safetensors.index.json and no model.safetensors; add the index"
+        f"{tmp_path}: both model.safetensors and model-00001-of-00002.safetensors, without "
+        f"model.safetensors.index.json; {remove}"
+    )
+    (tmp_path / "model.safetensors").unlink()
+    odd = tmp_path / "model-00001-of-00003.safetensors"
+    odd.write_bytes(twice.read_bytes())
+    assert message(tmp_path) == f"{tmp_path}: shards of different checkpoints, of 2 and of 3; {remove}"
+    odd.rename(tmp_path / "model-00002-of-00002.safetensors")
+    assert message(tmp_path) == (
+        f"{tmp_path}: a is in model-00001-of-00002.safetensors and in model-00002-of-00002.safetensors; "
+        f"the shards do not belong together"
+    )
+
+
+def test_other_names_without_index(tmp_path: Path) -> None:
+    """Files of other names do not say whether they are all there."""
+    write.save(tmp_path, {"a": torch.zeros(1)})
+    (tmp_path / "model.safetensors").rename(tmp_path / "weights.safetensors")
+    assert message(tmp_path) == (
+        f"{tmp_path}: weights.safetensors but no model.safetensors.index.json and no model.safetensors; "
+        f"add the index"
     )
 
 
