@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from ..runtime.anyres import Rounding, unpad_span
-from ..runtime.errors import CheckpointError
+from ..runtime.anyres import Rounding, scaled_down, unpad_span
+from ..runtime.errors import CheckpointError, WiringError
 from ..runtime.foreseen import KnownTokens
 from ..runtime.models.handle import Model
 from ..runtime.models.projector import Projector, newline_of
 from ..runtime.node import node
+from ..runtime.pooling import resampled
 from ..runtime.values import Kind, VisualTokens
+from ..runtime.widgets import Range
 
 Merge = Literal["auto", "flat", "spatial", "spatial_unpad"]
 AskedRounding = Literal["auto", "int", "hf"]
@@ -33,7 +36,12 @@ def pack_flat(tokens: VisualTokens) -> VisualTokens:
 
 
 def _foresee_spatial(
-    tokens: KnownTokens | None, projector: Model[Projector] | None, *, merge: Merge, rounding: AskedRounding
+    tokens: KnownTokens | None,
+    projector: Model[Projector] | None,
+    *,
+    merge: Merge,
+    rounding: AskedRounding,
+    max_tiles: int | None,
 ) -> KnownTokens | None:
     return _foresee("pack_spatial_unpad", tokens, projector, merge)
 
@@ -56,19 +64,26 @@ def pack_spatial_unpad(
     *,
     merge: Merge = "auto",
     rounding: AskedRounding = "auto",
+    max_tiles: Annotated[int, Range(0)] | None = None,
 ) -> VisualTokens:
     """Per picture: its base tile, then its grid as one map without the padding, a newline after every row.
 
     Tokens without a place on the map ([CLS], contextual) follow it. A picture of one tile gets one newline at
-    its end. Errors: CheckpointError when there is no `image_newline`. Source: LLaVA-NeXT.
+    its end. Errors: CheckpointError when there is no `image_newline`; WiringError for a map to scale down
+    that lacks tokens. Source: LLaVA-NeXT; the scaling: LLaVA-OneVision (`anyres_max_9`).
 
     projector: holds `image_newline`.
     merge: `spatial_unpad`; `spatial`: neither unpadding nor newlines; `flat`: tile by tile; `auto`: the
         checkpoint's.
     rounding: of the unpadded size: `int` as LLaVA, `hf` as transformers, `auto` as the checkpoint's layout.
+    max_tiles: a map with more patches than so many tiles is scaled down to that (bilinear); 0: never; null:
+        the checkpoint's.
     """
     merge, rule = _choice(projector, merge, rounding)
-    return _pack("pack_spatial_unpad", tokens, projector, merge, rule, map_newlines=merge == "spatial_unpad")
+    if max_tiles is None:
+        max_tiles = 0 if projector.facts.image is None else projector.facts.image.max_tiles
+    lines = merge == "spatial_unpad"
+    return _pack("pack_spatial_unpad", tokens, projector, merge, rule, max_tiles, map_newlines=lines)
 
 
 @node(version=1, foresee=_foresee_zip)
@@ -101,10 +116,11 @@ def _pack(
     projector: Model[Projector],
     merge: Merge,
     rounding: Rounding,
+    max_tiles: int = 0,
     *,
     map_newlines: bool,
 ) -> VisualTokens:
-    """`map_newlines`: unpad the map, and end its rows with newlines."""
+    """`map_newlines`: unpad the map, scale it down to `max_tiles`, and end its rows with newlines."""
     if merge == "flat":
         return tokens.select(tokens.home.argsort(stable=True))
     places = _places(tokens)
@@ -112,17 +128,87 @@ def _pack(
     if map_newlines:
         order = order[places.shown(tokens, rounding)[order]]
     body, places = tokens.select(order), places.select(order)
+    if max_tiles and map_newlines:
+        body, places = _scaled_down(where, body, places, rounding, max_tiles)
     if merge == "spatial":
         return body
     after_L = places.row_ends() if map_newlines else order[:0]
     after_L = torch.cat([after_L, places.single_ends()])
+    return _with_newlines(where, body, projector, after_L)
+
+
+def _with_newlines(
+    where: str, body: VisualTokens, projector: Model[Projector], after_L: Tensor
+) -> VisualTokens:
+    """The tokens with an `image_newline` after each of the rows `after_L` [L] long."""
     if not len(after_L):
         return body
-    newline = newline_of(projector.load(), where, tokens.features).expand(len(after_L), -1)
-    lines = VisualTokens.special(tokens.source, newline, Kind.NEWLINE, body.home[after_L])
+    newline = newline_of(projector.load(), where, body.features).expand(len(after_L), -1)
+    lines = VisualTokens.special(body.source, newline, Kind.NEWLINE, body.home[after_L])
     blank = {key: value.new_zeros(len(after_L), *value.shape[1:]) for key, value in body.side.items()}
     rank = torch.cat([2 * torch.arange(len(body), device=body.device), 2 * after_L + 1])
     return body.concat(lines.with_side(**blank)).select(rank.argsort())
+
+
+def _scaled_down(
+    where: str, body: VisualTokens, places: _Places, rounding: Rounding, most: int
+) -> tuple[VisualTokens, _Places]:
+    """Maps of more than `most` tiles' worth of patches, bilinear to less. In reading order."""
+    source, parts, done = body.source, list[tuple[VisualTokens, _Places]](), 0
+    for frame, (top, bottom, left, right) in enumerate(_bounds(body, rounding)):
+        size = bottom - top + 1, right - left + 1
+        target = scaled_down(*size, source.per_tile, most)
+        if target == size:
+            continue
+        on_map = ((places.frame == frame) & (places.section == MAP)).nonzero()[:, 0]
+        _check_whole_map(where, body.select(on_map), size)
+        first, stop = int(on_map[0]), int(on_map[-1]) + 1
+        before = torch.arange(done, first, device=body.device)
+        small = resampled(body.select(on_map), size, target)
+        parts += [
+            (body.select(before), places.select(before)),
+            (small, places.select(on_map[: len(small)]).moved(small.home, target)),
+        ]
+        done = stop
+    rest = torch.arange(done, len(body), device=body.device)
+    parts.append((body.select(rest), places.select(rest)))
+    bodies, all_places = zip(*parts, strict=True)
+    return bodies[0].concat(*bodies[1:]), _Places.joined(all_places)
+
+
+def _check_whole_map(where: str, tokens: VisualTokens, size: tuple[int, int]) -> None:
+    if len(tokens) == size[0] * size[1] and bool((tokens.count == 1).all()):
+        return
+    raise WiringError(
+        f"{where}.tokens: {len(tokens)} tokens on a map of {size[0]} x {size[1]} patches, but scaling it "
+        "down takes all of its patches; compress after this node, or set max_tiles: 0"
+    )
+
+
+def _foresee_newline(
+    tokens: KnownTokens | None, projector: Model[Projector] | None, *, every: str
+) -> KnownTokens | None:
+    _check_newline("append_newline", projector, "leave this node out")
+    return tokens  # of the tiles; the newline belongs to none
+
+
+@node(version=1, foresee=_foresee_newline)
+def append_newline(
+    tokens: VisualTokens, projector: Model[Projector], *, every: Literal["clip", "frame"] = "clip"
+) -> VisualTokens:
+    """The tokens and one `image_newline` at the end of the clip, as LLaVA-OneVision has it.
+
+    It stands for no patch, and pruning inside the language model leaves it alone, like text. Errors:
+    CheckpointError when the checkpoint has no `image_newline`.
+
+    tokens: those of one clip, in reading order.
+    projector: holds `image_newline`.
+    every: `clip`: one at the end (`one_token`); `frame`: one after the tokens of every frame.
+    """
+    _check_newline("append_newline", projector, "leave this node out")
+    last = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+    last[:-1] = False if every == "clip" else tokens.frame[1:] != tokens.frame[:-1]
+    return _with_newlines("append_newline", tokens, projector, last.nonzero()[:, 0])
 
 
 @dataclass(frozen=True)
@@ -141,6 +227,17 @@ class _Places:
 
     def select(self, index: Tensor) -> _Places:
         return _Places(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Places]) -> _Places:
+        return cls(*(torch.cat([getattr(p, name) for p in parts]) for name in cls.__dataclass_fields__))
+
+    def moved(self, home: Tensor, size: tuple[int, int]) -> _Places:
+        """The same pictures and sections, on the places of a map of (rows, columns), with other homes."""
+        row, col = torch.cartesian_prod(
+            torch.arange(size[0], device=home.device), torch.arange(size[1], device=home.device)
+        ).unbind(1)
+        return replace(self, row=STEP * row, col=STEP * col, home=home)
 
     def order(self) -> Tensor:
         """[N] long: reading order."""
@@ -216,11 +313,12 @@ def _choice(projector: Model[Projector], merge: Merge, rounding: AskedRounding) 
 def _foresee(
     where: str, tokens: KnownTokens | None, projector: Model[Projector] | None, merge: Merge
 ) -> KnownTokens | None:
+    if projector is not None and _choice(projector, merge, "auto")[0] == "spatial_unpad":
+        _check_newline(where, projector, "set merge: spatial or flat")
+    return None if tokens is None else replace(tokens, per_tile=None)
+
+
+def _check_newline(where: str, projector: Model[Projector] | None, way_out: str) -> None:
     facts = projector.facts.projector if projector is not None else None
     if projector is not None and facts is not None and not facts.newline:
-        chosen, _ = _choice(projector, merge, "auto")
-        if chosen == "spatial_unpad":
-            raise CheckpointError(
-                f"{where}: {projector.facts.name} has no image_newline vector; set merge: spatial or flat"
-            )
-    return None if tokens is None else replace(tokens, per_tile=None)
+        raise CheckpointError(f"{where}: {projector.facts.name} has no image_newline vector; {way_out}")

@@ -24,6 +24,7 @@ TemplateName = Literal[
     "mistral_instruct",
     "chatml_direct",
     "mpt",
+    "qwen_1_5",
     "qwen2_5_vl",
     "pllava",
     "pllava_mvbench",

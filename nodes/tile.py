@@ -21,7 +21,7 @@ from ..runtime.pixels import Pixels
 from ..runtime.values import Frames, Tile, Tiles
 from ..runtime.widgets import Range
 
-Aspect = Literal["auto", "pad", "square", "anyres", "pllava"]
+Aspect = Literal["auto", "pad", "square", "stretch", "anyres", "pllava"]
 Side = Annotated[int, Range(1)]
 Colour = tuple[int, int, int]
 Prepared = Model[ChatFormat] | Model[VisionTower]  # any handle that comes with the preprocessing facts
@@ -40,7 +40,7 @@ def _foresee(
     elif aspect != "auto":
         _resized("preprocess", facts, None)
     known = [f for f in frames if f is not None]
-    chosen = _chosen(facts, aspect, any(f.clip for f in known))
+    chosen = _chosen(facts, aspect, any(f.clip for f in known), sum(map(len, known)))
     if chosen == "anyres" or len(known) < len(frames):
         return None  # how many tiles a grid has depends on the picture
     return KnownTiles(count=sum(map(len, known)))
@@ -52,13 +52,14 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
 
     chat: the checkpoint (or its tower); its facts say the tile's size, mean, std and aspect.
     frames: pictures or frames of a clip, in order.
-    aspect: auto is the checkpoint's own choice (frames of a clip are never cut up: square instead of anyres);
-        pad: the whole picture on a square; square: the centre; anyres: a base tile and a grid; pllava: the
+    aspect: auto is the checkpoint's own choice (frames of a clip are never cut up: square or stretch instead
+        of anyres; nor are several pictures by LLaVA-OneVision: pad); pad: the whole picture on a square;
+        square: the centre; stretch: all of it, squeezed; anyres: a base tile and a grid; pllava: the
         centre, after a first resize to 640 pixels at most. Qwen2.5-VL's own: a tile of the picture's size,
         its sides rounded.
     """
     facts = image_facts("preprocess", chat)
-    chosen = _chosen(facts, aspect, any(f.clip for f in frames))
+    chosen = _chosen(facts, aspect, any(f.clip for f in frames), sum(map(len, frames)))
     if chosen == "qwen":
         _refuse_clips(frames)
         return _tiles("preprocess", frames, facts, _rounded(facts))
@@ -67,15 +68,20 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
         return _tiles("preprocess", frames, facts, _padded(facts.size, pixels.mean_colour(facts.mean)))
     if chosen == "square":
         return _tiles("preprocess", frames, facts, _centre(facts.size))
+    if chosen == "stretch":
+        return _tiles("preprocess", frames, facts, _squeezed(facts.size))
     if chosen == "pllava":
         return _tiles("preprocess", frames, facts, _twice_resized(facts.size))
     return _tiles("preprocess", frames, facts, _anyres(facts.size, facts.pinpoints, (0, 0, 0)))
 
 
-def _chosen(facts: ImageFacts, aspect: Aspect, clip: bool) -> str:
+def _chosen(facts: ImageFacts, aspect: Aspect, clip: bool, pictures: int) -> str:
     """How the pictures are cut: as asked, or as the checkpoint was trained."""
-    if aspect == "auto" and facts.aspect == "anyres" and clip:
-        return "square"  # as LLaVA-NeXT's video code does: every frame through the plain processor
+    if aspect == "auto" and facts.aspect == "anyres":
+        if clip:
+            return facts.frames  # as LLaVA-NeXT's video code does: every frame through the plain processor
+        if facts.max_tiles and pictures > 1:
+            return "pad"  # as OneVision was trained, and as both of its layouts' processors do
     return facts.aspect if aspect == "auto" else aspect
 
 
@@ -180,6 +186,14 @@ def _centre(side: int) -> Cutter:
     def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
         cell, box = pixels.shortest_side_crop(picture, side)
         yield cell, Tile(frame=0, box=box)
+
+    return cutter
+
+
+def _squeezed(side: int) -> Cutter:
+    def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
+        height, width = picture.shape[:2]
+        yield pixels.resize(picture, (side, side)), Tile(frame=0, box=(0.0, 0.0, float(width), float(height)))
 
     return cutter
 

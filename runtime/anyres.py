@@ -75,5 +75,15 @@ def unpad_span(size: Size, rows: int, cols: int, rounding: Rounding = "int") -> 
     return slice(0, rows), slice(pad, cols - pad)
 
 
+def scaled_down(rows: int, cols: int, per_tile: int, most: int) -> tuple[int, int]:
+    """(rows, columns) of a map after LLaVA-OneVision's limit: about the patches of `most` tiles.
+
+    rows, cols: of the map without its padding. A map that is over the limit by less than 1.1 on a side keeps
+    its size.
+    """
+    ratio = math.sqrt(rows * cols / (most * per_tile))
+    return (int(rows // ratio), int(cols // ratio)) if ratio > 1.1 else (rows, cols)
+
+
 def _kept(length: int, scale: float, rounding: Rounding) -> int:
     return int(round(length * scale, 7)) if rounding == "hf" else int(length * scale)

@@ -137,6 +137,22 @@ def pooled_places(tokens: T, how: Pooling) -> T:
     return bare.merge(group[real], weight[real], groups=groups, kind=Kind.POOLED)
 
 
+def resampled(tokens: T, size: tuple[int, int], out: tuple[int, int]) -> T:
+    """The tokens of one whole map of (rows, columns), row by row, interpolated to a smaller one."""
+    map_1DRC = tokens.features.T.reshape(1, -1, *size)
+    features = interpolate(map_1DRC, out, mode="bilinear", align_corners=False)[0].flatten(1).T
+    (row_rn, of_row_rn), (col_cm, of_col_cm) = (
+        _taps(*sides, "bilinear", tokens.device) for sides in zip(size, out, strict=True)
+    )
+    index = row_rn[:, None, :, None] * size[1] + col_cm[None, :, None, :]
+    weight = of_row_rn[:, None, :, None] * of_col_cm[None, :, None, :]
+    group = torch.arange(out[0] * out[1], device=tokens.device).reshape(*out, 1, 1).expand_as(index)
+    real = weight > 0
+    bare = tokens.with_features(tokens.features[:, :0]).select(index[real])
+    merged = bare.merge(group[real], weight[real], groups=out[0] * out[1], kind=Kind.POOLED)
+    return merged.with_features(features)
+
+
 def _taps(size: int, out: int, method: Method, device: torch.device) -> tuple[Tensor, Tensor]:
     """[out, n] long: the inputs of every output along one axis; [out, n] float32: their weights, 0: padding.
 

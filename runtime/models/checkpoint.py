@@ -34,17 +34,20 @@ TOKENIZER_FILES = (
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a checkpoint: its family, configuration, and where each of its tensors lies."""
+    """One part of a checkpoint: its family, configuration, and where each of its tensors lies.
+
+    cut: last layers that it should have and does not.
+    """
 
     family: str
     config: Json
     tensors: Mapping[str, Stored]
     tied: Mapping[str, str] = field(default_factory=dict[str, str])
+    lora: Mapping[str, Update] = field(default_factory=dict[str, Update])
+    cut: int = 0
 
 
 @dataclass(frozen=True)
-    lora: Mapping[str, Update] = field(default_factory=dict[str, Update])
-    cut: int = 0
 class Checkpoint:
     """What a folder holds. `tower_from` is the tower's own folder when it lies apart."""
 
@@ -76,12 +79,9 @@ def open_checkpoint(folder: Path, shown: str) -> Checkpoint:
     apart, tower = _tower(files, parts["tower"], problems)
     family, config = language_config(files)
     language = _language(family, config, parts["language"], problems)
-    tower_part = tower_facts(
-        tower.family,
-        tower.config,
-        *feature_choice(files, tower.family == "clip"),
-        str(folder / "config.json"),
-    )
+    layer, feature = feature_choice(files, tower.family == "clip")
+    layer = min(layer + tower.cut, -1) if tower.cut else layer  # the same layer, or the last that there is
+    tower_part = tower_facts(tower.family, tower.config, layer, feature, str(folder / "config.json"))
     kind = _projector_kind(files)
     found = parts["projector"] | parts["newline"]
     projector = _projector(kind, tower_part.hidden, config["hidden_size"], found, problems, files)
@@ -111,7 +111,7 @@ def open_tower(folder: Path, shown: str, select_layer: int, select_feature: str)
     tower = _tower_section(folder, raw, where, shown)
     facts = tower_facts(tower.family, tower.config, select_layer, select_feature, where)
     preprocessor = read_json(folder / "preprocessor_config.json")
-    image = ImageFacts(**plain_image_facts(facts, preprocessor, where), aspect="square")
+    image = ImageFacts(**plain_image_facts(facts, preprocessor, where))
     return Checkpoint(folder, None, ModelFacts(name=shown, tower=facts, image=image), tower=tower)
 
 
@@ -237,8 +237,16 @@ def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> t
             return apart, _tower_section(apart, raw, where, str(apart))
         return apart, _tower_section(apart, raw, where, named, str(files.folder / named))
     family, config = tower_config(raw, where)
+    cut = _cut(config, inside) if family == "siglip" else 0
+    config["num_hidden_layers"] -= cut
     problems += compare("vision tower", tower_shapes(family, config), inside)
-    return apart, Section(family, config, inside)
+    return apart, Section(family, config, inside, cut=cut)
+
+
+def _cut(config: Json, inside: Mapping[str, Stored]) -> int:
+    """1 for a SigLIP without its last layer, which LLaVA-NeXT's code cuts off since nothing reads it."""
+    last = config["num_hidden_layers"] - 1
+    return int(last > 0 and not any(name.startswith(f"encoder.layers.{last}.") for name in inside))
 
 
 def _tower_section(folder: Path, raw: Json, where: str, shown: str, target: str = "") -> Section:
@@ -274,7 +282,7 @@ def _projector(
             f"a language model {outputs} wide"
         )
     wanted = _with_newline(kind, inputs, outputs, found)
-    if files.layout == "hf" and files.config["model_type"] == "llava_next":
+    if files.layout == "hf" and files.config["model_type"] != "llava":
         wanted["image_newline"] = (outputs,)
     problems += compare("projector", wanted, found)
     return Section(kind, {}, found)

@@ -83,6 +83,8 @@ TOWER_FAMILIES = {
     "clip": "clip", "clip_vision_model": "clip", "siglip": "siglip", "siglip_vision_model": "siglip",
 }  # fmt: skip
 
+HF_TYPES = ("llava", "llava_next", "llava_onevision")
+
 
 @dataclass(frozen=True)
 class Files:
@@ -111,21 +113,21 @@ class Files:
             return "qwen"
         if "mm_vision_tower" in self.config or "mm_projector_type" in self.config:
             return "original"
-        if "text_config" in self.config and self.config.get("model_type") in ("llava", "llava_next"):
+        if "text_config" in self.config and self.config.get("model_type") in HF_TYPES:
             return "hf"
         kind = self.config.get("model_type")
         raise CheckpointError(
             f"{self.folder / 'config.json'}: model_type {kind!r} is neither an original LLaVA (no "
-            f"mm_vision_tower) nor llava-hf's llava or llava_next (no text_config)"
+            f"mm_vision_tower) nor llava-hf's {', '.join(HF_TYPES)} (no text_config)"
         )
 
-
-def read_json(file: Path) -> Json:
     @property
     def pllava(self) -> bool:
         """PLLaVA calls itself `llava` too, in llava-hf's layout; its class or its pooling tells."""
         return "pooling_shape" in self.config or "pllava" in f"{self.config.get('architectures')}".lower()
 
+
+def read_json(file: Path) -> Json:
     """The mapping in a JSON file; {} when the file is not there."""
     if not file.is_file():
         return {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from typing import Any, cast
 
 from ..errors import CheckpointError
@@ -13,6 +15,8 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
 MERGES = ("flat", "spatial", "spatial_unpad")
+SPAN = r"\((\d+)x(\d+)\), *\.\.\., *\((\d+)x(\d+)\)"
+ONEVISION_PINPOINTS = tuple((384 * row, 384 * col) for row in range(1, 7) for col in range(1, 7))
 
 # The word in a checkpoint's name that decides its template, as in LLaVA's run_llava.py; all else is vicuna_v1
 # as in its benchmark scripts (run_llava.py itself takes llava_v1).
@@ -53,8 +57,9 @@ def feature_choice(files: Files, has_cls: bool) -> tuple[int, str]:
         layer = config.get("mm_vision_select_layer", -2)
         feature = config.get("mm_vision_select_feature", "patch")
     else:
-        layer = config.get("vision_feature_layer", -2)
-        strategy = config.get("vision_feature_select_strategy", "default")
+        onevision = config["model_type"] == "llava_onevision"
+        layer = config.get("vision_feature_layer", -1 if onevision else -2)
+        strategy = config.get("vision_feature_select_strategy", "full" if onevision else "default")
         if strategy not in ("default", "full"):
             raise CheckpointError(
                 f"{where}: vision_feature_select_strategy is {strategy!r}, wanted 'default' or 'full'"
@@ -72,33 +77,51 @@ def feature_choice(files: Files, has_cls: bool) -> tuple[int, str]:
 
 def image_facts(files: Files, tower: TowerFacts, preprocessor: Json) -> ImageFacts:
     """How pictures become tiles; `preprocessor` is the tower's own file or the checkpoint's."""
-    config, where = files.config, files.folder / "config.json"
-    if files.layout == "original":
-        aspect = config.get("image_aspect_ratio") or "square"
-        merge = config.get("mm_patch_merge_type") or "flat"
-        rounding = "int"
-        pinpoints = _pinpoints(config.get("image_grid_pinpoints"), str(where))
-    else:
-        is_next = config["model_type"] == "llava_next"
-        aspect = "anyres" if is_next else "pad" if preprocessor.get("do_pad") else "square"
-        merge, rounding = ("spatial_unpad" if is_next else "flat"), "hf"
-        rows_first = _pinpoints(config.get("image_grid_pinpoints"), str(where)) if is_next else ()
-        pinpoints = tuple((width, height) for height, width in rows_first)
-    if aspect not in ("pad", "square", "anyres"):
+    where = files.folder / "config.json"
+    plain = plain_image_facts(tower, preprocessor, str(where))
+    frames = plain.pop("aspect")
+    if files.pllava:
+        return ImageFacts(**plain, aspect="pllava")
+    aspect, merge, rounding, pinpoints = _asked(files, preprocessor, frames, tower.size)
+    found = re.fullmatch(r"(anyres)_max_([1-9]\d*)", str(aspect))
+    aspect, max_tiles = (found[1], int(found[2])) if found else (aspect, 0)
+    if aspect not in ("pad", "square", "stretch", "anyres"):
         raise CheckpointError(
-            f"{where}: image_aspect_ratio {aspect!r} is not supported; supported: pad, square, anyres"
+            f"{where}: image_aspect_ratio {aspect!r} is not supported; supported: pad, square, anyres, "
+            "anyres_max_9"
         )
     if merge not in MERGES:
         raise CheckpointError(f"{where}: mm_patch_merge_type {merge!r} is not one of {', '.join(MERGES)}")
     if aspect == "anyres" and not pinpoints:
         raise CheckpointError(f"{where}: image_aspect_ratio is anyres, but image_grid_pinpoints is missing")
     return ImageFacts(
-        **plain_image_facts(tower, preprocessor, str(where)),
+        **plain,
         aspect=cast(Any, aspect),
         pinpoints=pinpoints if aspect == "anyres" else (),
         merge_type=cast(Any, merge),
         unpad_rounding=cast(Any, rounding),
+        frames=frames,
+        max_tiles=max_tiles,
     )
+
+
+def _asked(
+    files: Files, preprocessor: Json, frames: str, side: int
+) -> tuple[Any, Any, str, tuple[tuple[int, int], ...]]:
+    """Aspect (`anyres_max_9` too), merge type, rounding and canvases of a checkpoint; `frames`: if plain."""
+    config, where = files.config, str(files.folder / "config.json")
+    if files.layout == "original":
+        aspect, merge = config.get("image_aspect_ratio") or "square", config.get("mm_patch_merge_type")
+        pinpoints = _pinpoints(config.get("image_grid_pinpoints"), where, side)
+        return frames if aspect == "square" else aspect, merge or "flat", "int", pinpoints
+    if config["model_type"] == "llava":
+        return "pad" if preprocessor.get("do_pad") else frames, "flat", "hf", ()
+    onevision, rows_first = config["model_type"] == "llava_onevision", config.get("image_grid_pinpoints")
+    if onevision and rows_first is None:
+        rows_first = ONEVISION_PINPOINTS
+    pinpoints = tuple((width, height) for height, width in _pinpoints(rows_first, where, side))
+    aspect = config.get("vision_aspect_ratio", "anyres_max_9") if onevision else "anyres"
+    return aspect, "spatial_unpad", "hf", pinpoints
 
 
 def qwen_tower_facts(config: Json) -> TowerFacts:
@@ -140,7 +163,7 @@ def qwen_image_facts(files: Files, tower: TowerFacts) -> ImageFacts:
 
 
 def plain_image_facts(tower: TowerFacts, preprocessor: Json, where: str) -> dict[str, Any]:
-    """size, mean and std, from preprocessor_config.json, else those of the tower's family."""
+    """size, mean, std and aspect (`square` or `stretch`): its file's, else the tower family's."""
     size = tile_size(preprocessor)
     if size not in (None, tower.size):
         raise CheckpointError(
@@ -151,7 +174,13 @@ def plain_image_facts(tower: TowerFacts, preprocessor: Json, where: str) -> dict
         "size": tower.size,
         "mean": _three(preprocessor.get("image_mean"), mean, where),
         "std": _three(preprocessor.get("image_std"), std, where),
+        "aspect": "square" if _crops(tower, preprocessor) else "stretch",
     }
+
+
+def _crops(tower: TowerFacts, preprocessor: Json) -> bool:
+    """Whether the tower's own processor crops the centre, as CLIP's; SigLIP's squeezes the whole picture."""
+    return bool(preprocessor.get("do_center_crop", "crop_size" in preprocessor or tower.family == "clip"))
 
 
 def tile_size(preprocessor: Json) -> int | None:
@@ -207,6 +236,7 @@ def _rope_grid(files: Files, config: Json) -> int:
 def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
     """Template and image token; tokenloom.json may name the template and say that the weights are random."""
     image = _first(files.config.get("image_token_index"), files.config.get("image_token_id"))
+    family = "pllava" if files.pllava else family
     return ChatFacts(
         template=str(
             files.extra.get("template")
@@ -218,23 +248,31 @@ def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
 
 
 def _template(family: str, name: str) -> str:
+    if family == "pllava":
+        return "pllava"
     if family == "mistral":
         return "mistral_instruct"
     if family == "qwen2_5_vl":
         return "qwen2_5_vl"
     if family == "qwen2":
-        return "chatml_direct"
+        return "qwen_1_5"
     for word, template in TEMPLATE_WORDS:
         if word in name.lower():
             return template
     return "vicuna_v1"
 
 
-def _pinpoints(value: Any, where: str) -> tuple[tuple[int, int], ...]:
-    family = "pllava" if files.pllava else family
-    """Pairs, from a list or its text form, in the order they are written."""
+def _pinpoints(value: Any, where: str, side: int) -> tuple[tuple[int, int], ...]:
+    """Pairs, from a list or its text form, in the order they are written.
+
+    `(1x1),...,(6x6)` are all grids between these two, of tiles with this side (LLaVA-OneVision).
+    """
     if value is None:
         return ()
+    if isinstance(value, str) and (span := re.fullmatch(SPAN, value.strip())):
+        across, down, most_across, most_down = map(int, span.groups())
+        grid = itertools.product(range(across, most_across + 1), range(down, most_down + 1))
+        return tuple((side * a, side * d) for a, d in grid if a and d)
     try:
         pairs = ast.literal_eval(value) if isinstance(value, str) else value
         out = tuple((a, b) for a, b in pairs)
@@ -243,8 +281,6 @@ def _pinpoints(value: Any, where: str) -> tuple[tuple[int, int], ...]:
     except (ValueError, SyntaxError, TypeError):
         pass
     raise CheckpointError(
-    if family == "pllava":
-        return "pllava"
         f"{where}: image_grid_pinpoints is {value!r}, wanted pairs such as [[336, 672], ...]"
     )
 

@@ -22,15 +22,19 @@ class ImageFacts:
 
     With aspect `qwen` a picture is one tile of its own size (`size` is 0), but for rounding its sides to
     multiples of `multiple` and scaling it to between `min_pixels` and `max_pixels`.
+    With aspect `anyres`, `frames` says how frames of a clip are cut; and with `max_tiles` (LLaVA-OneVision) a
+    picture's map has the patches of so many tiles at most, and several pictures are padded, not cut up.
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    aspect: Literal["pad", "square", "anyres", "qwen"] = "pad"
+    aspect: Literal["pad", "square", "stretch", "anyres", "qwen", "pllava"] = "pad"
     pinpoints: tuple[tuple[int, int], ...] = ()
     merge_type: Literal["flat", "spatial", "spatial_unpad"] = "flat"
     unpad_rounding: Literal["int", "hf"] = "int"
+    frames: Literal["square", "stretch"] = "square"
+    max_tiles: int = 0
     multiple: int = 1
     min_pixels: int = 0
     max_pixels: int = 0

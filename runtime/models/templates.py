@@ -102,6 +102,17 @@ def _chatml(system: str) -> Template:
     )
 
 
+def _qwen(around: tuple[str, str] | None = None) -> Template:
+    return Template(
+        system="You are a helpful assistant.",
+        opening="<|im_start|>system\n{s}<|im_end|>\n",
+        turn="<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n",
+        reply="{a}<|im_end|>\n",
+        stop=("<|im_end|>",),
+        around=around,
+    )
+
+
 def _pllava(system: str = "", *, user: str = "USER: ", asked: str = "\n USER: ") -> Template:
     """asked: what leads from the picture to the question; in most modes the picture is a turn of its own."""
     return Template(
@@ -126,14 +137,8 @@ TEMPLATES: dict[str, Template] = {
     "mistral_instruct": _instruct("", ""),
     "chatml_direct": _chatml("Answer the questions."),
     "mpt": _chatml(_MPT),
-    "qwen2_5_vl": Template(
-        system="You are a helpful assistant.",
-        opening="<|im_start|>system\n{s}<|im_end|>\n",
-        turn="<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n",
-        reply="{a}<|im_end|>\n",
-        stop=("<|im_end|>",),
-        around=("<|vision_start|>", "<|vision_end|>"),
-    ),
+    "qwen_1_5": _qwen(),
+    "qwen2_5_vl": _qwen(around=("<|vision_start|>", "<|vision_end|>")),
     "pllava": _pllava(_VIDEO_CHATGPT),
     "pllava_mvbench": _pllava(_WATCH),
     "pllava_videomme": _pllava(_LETTER),

@@ -200,7 +200,7 @@ def test_a_missing_newline_vector() -> None:
     )
     assert pack_spatial_unpad.foresee is not None
     with pytest.raises(CheckpointError) as error:
-        pack_spatial_unpad.foresee(KnownTokens(), bare, merge="auto", rounding="auto")
+        pack_spatial_unpad.foresee(KnownTokens(), bare, merge="auto", rounding="auto", max_tiles=None)
     assert str(error.value) == (
         "pack_spatial_unpad: tiny has no image_newline vector; set merge: spatial or flat"
     )

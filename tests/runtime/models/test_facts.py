@@ -109,10 +109,10 @@ def test_llava_next_hf(tmp_path: Path) -> None:
 
 
 def test_siglip_facts(tmp_path: Path) -> None:
-    """A SigLIP tower has no [CLS] and its own mean."""
+    """A SigLIP tower has no [CLS] and its own mean, and squeezes pictures instead of cropping them."""
     write.write_siglip(tmp_path)
     facts = load_vision_tower(checkpoint=str(tmp_path), select_layer=-1).facts
-    assert facts.image == ImageFacts(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, aspect="square")  # type: ignore[arg-type]
+    assert facts.image == ImageFacts(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, aspect="stretch")  # type: ignore[arg-type]
     assert facts.tower is not None
     assert (facts.tower.has_cls, facts.tower.select_layer, facts.tower.select_feature) == (False, -1, "patch")
 
@@ -157,7 +157,7 @@ def test_eos_from_generation_config(tmp_path: Path) -> None:
         ("llava-v1.6-34b", "llama", "chatml_direct"),
         ("llava-llama-2-13b", "llama", "llava_llama_2"),
         ("llava-v1.6-mistral-7b", "mistral", "mistral_instruct"),
-        ("some-qwen", "qwen2", "chatml_direct"),
+        ("some-qwen", "qwen2", "qwen_1_5"),
     ],
 )
 def test_template(tmp_path: Path, name: str, language: str, template: str) -> None:
@@ -180,8 +180,8 @@ def test_tokenloom_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"image_aspect_ratio": "anyres_max_9"},
-         "image_aspect_ratio 'anyres_max_9' is not supported; supported: pad, square, anyres"),
+        ({"image_aspect_ratio": "anyres_max_x"},
+         "image_aspect_ratio 'anyres_max_x' is not supported; supported: pad, square, anyres, anyres_max_9"),
         ({"mm_patch_merge_type": "maxpool"},
          "mm_patch_merge_type 'maxpool' is not one of flat, spatial, spatial_unpad"),
         ({"image_aspect_ratio": "anyres"},
@@ -218,7 +218,7 @@ def test_not_a_llava(tmp_path: Path) -> None:
     write.write_json(tmp_path / "config.json", {"model_type": "llama"})
     assert message(tmp_path) == (
         f"{tmp_path / 'config.json'}: model_type 'llama' is neither an original LLaVA (no "
-        f"mm_vision_tower) nor llava-hf's llava or llava_next (no text_config)"
+        f"mm_vision_tower) nor llava-hf's llava, llava_next, llava_onevision (no text_config)"
     )
 
 

@@ -24,6 +24,8 @@ ONE = {
     "mpt": "<|im_start|>system\nA conversation between a user and an LLM-based AI assistant. The assistant "
     "gives helpful and honest answers.<|im_end|><|im_start|>user\nQ<|im_end|><|im_start|>assistant\n",
     "plain": "Q\n",
+    "qwen_1_5": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n",
     "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n",
 }
@@ -56,6 +58,8 @@ TWO = {
     "mpt": "<|im_start|>system\nS<|im_end|><|im_start|>user\nQ<|im_end|><|im_start|>assistant\nA"
     "<|im_end|><|im_start|>user\nR<|im_end|><|im_start|>assistant\n",
     "plain": "Q\nA\nR\n",
+    "qwen_1_5": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA"
+    "<|im_end|>\n<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n",
     "qwen2_5_vl": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA"
     "<|im_end|>\n<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n",
 }
@@ -64,7 +68,7 @@ TWO |= dict.fromkeys(PLLAVA, "S USER: Q ASSISTANT:A</s>USER: R ASSISTANT:")
 TWO["pllava_plain"] = "S USER:Q ASSISTANT:A</s>USER:R ASSISTANT:"
 STOP = {
     "llava_v0": ("###",),
-    **dict.fromkeys(("chatml_direct", "mpt", "qwen2_5_vl"), ("<|im_end|>",)),
+    **dict.fromkeys(("chatml_direct", "mpt", "qwen_1_5", "qwen2_5_vl"), ("<|im_end|>",)),
     "plain": (),
 }
 
