@@ -42,8 +42,9 @@ def dpc_knn(
     """Cluster the tokens of every set by distance over the root of the width, in at least float32.
 
     clusters: for all sets, or [B] long, 1 or more; a set of fewer tokens has as many as tokens. neighbours:
-    the token itself is one of them; N where that is less. valid: [B, N] bool, False for padding. noise: [B, N], of which a millionth is added to the
-    density (the released code draws it anew each time; without, ties go to the lower position).
+    the token itself is one of them; N where that is less. valid: [B, N] bool, False for padding. noise:
+    [B, N], of which a millionth is added to the density (the released code draws it anew each time; without
+    it, ties go to the lower position).
     """
     return cluster_distances(distances(x_BNC), clusters, neighbours, valid=valid, noise=noise)
 
@@ -53,7 +54,8 @@ def distances(x_BNC: Tensor) -> Tensor:
     x_BNC = x_BNC.to(torch.promote_types(x_BNC.dtype, torch.float32))
     n, c = x_BNC.shape[1:]
     if n <= EXACT:
-        return torch.cdist(x_BNC, x_BNC) / c**0.5
+        exact_BNN: Tensor = torch.cdist(x_BNC, x_BNC)
+        return exact_BNN / c**0.5
     y_BNC = x_BNC - x_BNC[:, :1]  # a large common part would cost the products their digits
     product_BNN = torch.bmm(y_BNC, y_BNC.mT)
     square_BN = product_BNN.diagonal(dim1=1, dim2=2).clone()
