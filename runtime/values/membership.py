@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 
 def grouped(group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -30,14 +31,22 @@ def starts(count: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, assign: Tensor, part: Tensor, groups: int) -> Tensor:
-    """Sum of `part * x` per group, in at least float32."""
+    """Sum of `part * x` per group, in at least float32; without waiting for the device."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    weighted = wide * part.reshape(-1, *[1] * (x.ndim - 1)).to(wide.dtype)
-    return (
-        torch.zeros(groups, *x.shape[1:], dtype=wide.dtype, device=x.device)
-        .index_add_(0, assign, weighted)
-        .to(x.dtype)
+    wide = wide.flatten(1) if x.ndim > 1 else wide[:, None]
+    order = assign.argsort(stable=True)
+    number = torch.arange(groups + 1, device=x.device)
+    begin = torch.searchsorted(assign[order], number)
+    # reads every row once, in order, and makes no copies of them
+    sums = embedding_bag(
+        order,
+        wide,
+        begin,
+        mode="sum",
+        per_sample_weights=part.to(wide.dtype)[order],
+        include_last_offset=True,
     )
+    return sums.reshape(groups, *x.shape[1:]).to(x.dtype)
 
 
 def united(

@@ -229,13 +229,13 @@ class Tokens:
         weight: Tensor | None = None,
         *,
         groups: int | None = None,
-        kind: Kind | None = None,
+        kind: Kind | Tensor | None = None,
     ) -> Self:
         """Weighted means of the tokens with the same `assign` id; row g of the result is group g.
 
         assign: [N] long in 0..groups-1, every group with at least one token. weight: [N] float >= 0,
-        summing above 0 in every group; default 1. kind: of all results; default that of each group's first
-        token.
+        summing above 0 in every group; default 1. kind: of all results, or [groups] uint8 of each; default
+        that of each group's first token.
         """
         assign = assign.to(self.device)
         if assign.shape != (len(self),) or assign.dtype != torch.long:
@@ -247,13 +247,15 @@ class Tokens:
         member, share, start = united(
             assign[self.owner], self.member, self.share * part[self.owner], groups, len(self.source)
         )
+        if kind is None:
+            kind = self.kind[first]
         return replace(
             self,
             features=mean(self.features, assign, part, groups),
             start=start,
             member=member,
             share=share,
-            kind=self.kind[first] if kind is None else torch.full_like(self.kind[first], int(kind)),
+            kind=kind if isinstance(kind, Tensor) else torch.full_like(self.kind[first], int(kind)),
             home=self.home[first],
             side={k: mean(v, assign, part, groups) for k, v in self.side.items()},
             proven=True,
