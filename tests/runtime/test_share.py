@@ -91,9 +91,9 @@ def test_a_number_of_each_group() -> None:
         (
             (1,) * 10,
             {"ratio": 0.5, "rounding": "round"},
-            "prune: ratio 0.5 of 10 groups of visual tokens (1, 1, 1, 1, 1, 1, 1, 1 and 2 more) keeps none of "
-            "them; set ratio to 0.501, rounding: at_least_one or select: global, or allow_none: true to go on "
-            "without any",
+            "prune: ratio 0.5 of 10 groups of visual tokens (1, 1, 1, 1, 1, 1, 1, 1 and 2 more) keeps none "
+            "of them; set ratio to 0.501, rounding: at_least_one or select: global, or allow_none: true to "
+            "go on without any",
         ),
     ],
 )
