@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -71,9 +72,9 @@ def placed(*wires: VisualTokens, before: int = 2, between: int = 1, after: int =
     return LLMInput(embeds, torch.arange(len(embeds)), segment, wire, token, ids, wires)
 
 
-def made_state(given: LLMInput, *, layer: int = 2, **side: Tensor) -> LLMState:
+def made_state(given: LLMInput, *, side: Mapping[str, Tensor] | None = None, layer: int = 2) -> LLMState:
     """A state after some layers, whose keys are the numbers of their rows."""
     row = torch.arange(len(given))
     keys = row[None, :, None].float()
     caches = tuple(LayerCache(keys, -keys, given.position, row) for _ in range(layer))
-    return LLMState(given.embeds, given.position, row, layer, KVCache(caches), given, len(given), side)
+    return LLMState(given.embeds, given.position, row, layer, KVCache(caches), given, len(given), side or {})

@@ -1,0 +1,311 @@
+"""prune_by_attention, prune_random, prune_uniform on states made by hand: who stays, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tokenloom.nodes.prune import prune_by_attention, prune_random, prune_uniform
+from tokenloom.runtime.errors import BudgetError, GraphError, NeedError, WiringError
+from tokenloom.runtime.needs import Need
+from tokenloom.runtime.values import Kind, LLMState, VisualTokens
+
+from ..states import Run, made_state, placed, visual_tokens
+
+PRUNEVID = "attention:text/pre_rope_full,max,max"
+FASTV = "attention:last/post_rope_causal,mean,mean"
+AS_FASTV: dict[str, Any] = {
+    "rows": "last",
+    "attention": "post_rope_causal",
+    "heads": "mean",
+    "over": "mean",
+    "select": "global",
+    "rounding": "round",
+    "rewrite_cache": False,
+}
+PRUNES = (prune_by_attention, prune_random, prune_uniform)
+
+
+def scored(*score: float, key: str = PRUNEVID, wires: tuple[VisualTokens, ...] = ()) -> LLMState:
+    """Two rows of text, visual rows with these scores, three rows of text; text scores highest."""
+    tokens = placed(*(wires or (visual_tokens(Run(len(score))),)))
+    side = torch.full((len(tokens),), 9.0)
+    side[tokens.wire >= 0] = torch.tensor(score)
+    return made_state(tokens, {key: side})
+
+
+def visual_rows(state: LLMState) -> list[int]:
+    """Original rows of the visual tokens that are left."""
+    return state.row[state.visual].tolist()
+
+
+def test_the_highest_scores_stay_in_order() -> None:
+    """PruneVid's alpha of 0.4 by default, ties to the lower position, text untouched."""
+    out = prune_by_attention(scored(0.1, 0.5, 0.3, 0.5, 0.5))
+    assert out.row.tolist() == [0, 1, 3, 5, 7, 8, 9]
+
+
+def test_every_frame_and_segment_keeps_its_part() -> None:
+    """Groups of 5 static, 3 and 5 dynamic tokens give 2, 1 and 2, whatever the others score."""
+    still, moving = Kind.STATIC, Kind.DYNAMIC
+    wire = visual_tokens(Run(5, 0, still), Run(3, 0, moving), Run(5, 1, moving))
+    state = scored(*[0.9, 0.8, 0.7, 0.6, 0.5], *[0.1, 0.3, 0.2], *[0.0, 0.1, 0.2, 0.3, 0.4], wires=(wire,))
+    assert visual_rows(prune_by_attention(state)) == [2, 3, 8, 13, 14]
+    assert visual_rows(prune_by_attention(state, select="global")) == [2, 3, 4, 5, 6]
+
+
+def test_groups_of_one_or_two_keep_nothing() -> None:
+    """As released; at_least_one keeps one of each."""
+    wire = visual_tokens(Run(2, 0), Run(1, 1), Run(5, 2))
+    state = scored(*[0.9, 0.8], 0.7, *[0.1, 0.2, 0.3, 0.4, 0.5], wires=(wire,))
+    assert visual_rows(prune_by_attention(state)) == [8, 9]
+    assert visual_rows(prune_by_attention(state, rounding="at_least_one")) == [2, 4, 8, 9]
+
+
+def test_several_wires() -> None:
+    """Locally each wire by itself, globally all of them together."""
+    wires = (visual_tokens(Run(2)), visual_tokens(Run(4)))
+    state = scored(0.9, 0.8, 0.1, 0.2, 0.3, 0.4, wires=wires)
+    assert visual_rows(prune_by_attention(state, ratio=0.5)) == [2, 7, 8]
+    assert visual_rows(prune_by_attention(state, ratio=0.5, select="global")) == [2, 3, 8]
+    assert visual_rows(prune_by_attention(state, keep=1)) == [2, 8]
+    assert visual_rows(prune_by_attention(state, keep=1, select="global")) == [2]
+
+
+def test_fastv_rounds_what_it_drops() -> None:
+    """drop 0.3 of 25 keeps round(17.5) = 18."""
+    state = scored(*torch.arange(25.0).tolist(), key=FASTV)
+    assert visual_rows(prune_by_attention(state, drop=0.3, **AS_FASTV)) == list(range(9, 27))
+
+
+@pytest.mark.parametrize("rewrite", [True, False])
+def test_caches_lose_the_rows_or_keep_them(rewrite: bool) -> None:
+    """PruneVid rewrites the caches of the layers that have run, FastV leaves them."""
+    state = scored(0.1, 0.5, 0.3, 0.5, 0.5)
+    out = prune_by_attention(state, rewrite_cache=rewrite)
+    assert out.cache.lengths == ((7, 7) if rewrite else (10, 10))
+    assert (out.layer, out.next_position) == (2, 10)
+    for cache in out.cache.layers:
+        assert cache.keys[0, :, 0].long().equal(cache.row)
+        assert cache.position.equal(cache.row)
+    assert out.hidden.equal(state.hidden[out.row])
+    assert out.side[PRUNEVID].equal(state.side[PRUNEVID][out.row])
+
+
+def test_positions_stay_or_are_counted_anew() -> None:
+    """keep leaves gaps, repack counts from 0, and the answer goes on from there."""
+    state = scored(0.1, 0.5, 0.3, 0.5, 0.5)
+    kept, packed = (prune_by_attention(state, positions=p) for p in ("keep", "repack"))
+    assert kept.position.tolist() == [0, 1, 3, 5, 7, 8, 9]
+    assert packed.position.tolist() == list(range(7))
+    assert (kept.next_position, packed.next_position) == (10, 7)
+
+
+def test_mask_mode_hides_and_drops_nothing() -> None:
+    """Later layers see the chosen tokens and all text; the answer's tokens choose as many again."""
+    state = scored(0.1, 0.5, 0.3, 0.4, key=FASTV)
+    out = prune_by_attention(state, keep=2, mode="mask", **AS_FASTV)
+    assert out.hiding is not None
+    assert (out.hiding.layer, out.hiding.keep) == (2, 2)
+    assert (~out.hiding.visible).nonzero()[:, 0].tolist() == [2, 4]
+    assert out.row.equal(state.row)
+    assert state.hiding is None
+
+
+@pytest.mark.parametrize("special", ["stay", "count"])
+def test_newlines_stay_like_text_or_count(special: Any) -> None:
+    """By default a newline is no visual token to choose."""
+    wire = visual_tokens(Run(2), Run(1, 0, Kind.NEWLINE), Run(2))
+    state = scored(0.9, 0.8, 0.1, 0.2, 0.3, wires=(wire,))
+    rows = visual_rows(prune_by_attention(state, ratio=0.5, special=special))
+    assert rows == ([2, 3, 4] if special == "stay" else [2, 3])
+
+
+def test_the_state_that_came_in_is_left_alone() -> None:
+    """Two branches from one state are two states."""
+    state = scored(0.1, 0.5, 0.3, 0.5, 0.5)
+    a, b = prune_by_attention(state, keep=1), prune_by_attention(state, keep=3)
+    assert (len(a), len(b), len(state)) == (6, 8, 10)
+    assert state.cache.lengths == (10, 10)
+
+
+RUNS = st.lists(
+    st.builds(Run, st.integers(0, 8), st.integers(0, 3), st.sampled_from([Kind.STATIC, Kind.DYNAMIC])),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.mark.parametrize("prune", PRUNES)
+@given(
+    wires=st.lists(RUNS, min_size=1, max_size=2),
+    part=st.floats(0, 1),
+    rounding=st.sampled_from(["floor", "round", "at_least_one"]),
+    select=st.sampled_from(["local", "global"]),
+    seed=st.integers(0, 9),
+)
+def test_counts_order_and_text(
+    prune: Callable[..., LLMState],
+    wires: list[list[Run]],
+    part: float,
+    rounding: str,
+    select: str,
+    seed: int,
+) -> None:
+    """Every group keeps what its size and the rule say; rows stay in order; no text row goes."""
+    tokens = [visual_tokens(*runs) for runs in wires]
+    total = sum(map(len, tokens))
+    score = torch.rand(total, generator=torch.Generator().manual_seed(seed)).tolist()
+    state = scored(*score, wires=tuple(tokens))
+    out = prune(state, ratio=part, rounding=rounding, select=select, allow_none=True)
+
+    def sizes(of: LLMState) -> dict[Any, int]:
+        count: dict[Any, int] = {}
+        for row in visual_rows(of):
+            wire, token = int(of.input.wire[row]), int(of.input.token[row])
+            kind = int(tokens[wire].kind[token]) == int(Kind.STATIC)
+            key = (wire, int(tokens[wire].frame[token]), kind) if select == "local" else ()
+            count[key] = count.get(key, 0) + 1
+        return count
+
+    rule = {"floor": int, "round": round, "at_least_one": lambda x: max(1, int(x))}[rounding]
+    wanted = {key: rule(n * part) for key, n in sizes(state).items()}
+    assert sizes(out) == {key: n for key, n in wanted.items() if n}
+    assert out.row.diff().gt(0).all()
+    assert out.row[~out.visual].tolist() == state.row[~state.visual].tolist()
+
+
+def test_random_is_decided_by_its_seed() -> None:
+    """Equal seeds draw alike, others differ, and the global generator is left alone."""
+    state = scored(*[0.0] * 40)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    one, again, other = (visual_rows(prune_random(state, seed=s)) for s in (3, 3, 4))
+    assert one == again != other
+    assert torch.get_rng_state().equal(before)
+
+
+def test_random_is_fair() -> None:
+    """Over many seeds every token stays about as often as any other."""
+    state = scored(*[0.0] * 10)
+    count = torch.zeros(10)
+    for seed in range(300):
+        count[torch.tensor(visual_rows(prune_random(state, keep=4, seed=seed))) - 2] += 1
+    assert count.sum() == 1200
+    assert 85 < count.min() <= count.max() < 155
+
+
+def test_uniform_takes_the_middles() -> None:
+    """2 of 8: one from the middle of each half."""
+    assert visual_rows(prune_uniform(scored(*[0.0] * 8), keep=2)) == [4, 8]
+    assert visual_rows(prune_uniform(scored(*[0.0] * 5), keep=1)) == [4]
+
+
+@pytest.mark.parametrize("prune", PRUNES)
+def test_nothing_at_all_may_stay_if_wanted(prune: Callable[..., LLMState]) -> None:
+    """allow_none drops every visual token, and lets prompts without any through."""
+    out = prune(scored(0.1, 0.2), allow_none=True)
+    assert out.row.tolist() == [0, 1, 4, 5, 6]
+    text = made_state(placed(), {PRUNEVID: torch.zeros(5)})
+    assert len(prune(text, allow_none=True)) == 5
+
+
+@pytest.mark.parametrize("prune", PRUNES)
+def test_each_names_itself(prune: Callable[..., LLMState]) -> None:
+    """The errors of the budget begin with the node, in a call and while planning."""
+    name = prune.__name__
+    with pytest.raises(BudgetError) as error:
+        prune(scored(0.1, 0.2))
+    assert str(error.value) == (
+        f"{name}: ratio 0.4 of visual tokens (2) keeps none of them; set ratio to 0.5, rounding: "
+        "at_least_one, or allow_none: true to go on without any"
+    )
+    with pytest.raises(BudgetError, match=f"^{name}.state: it has no visual tokens to prune"):
+        prune(made_state(placed()))
+    foresee: Any = prune.foresee  # type: ignore[attr-defined]
+    widgets = {"keep": 3, "ratio": None, "drop": 0.5, "rounding": "floor", "allow_none": False}
+    with pytest.raises(BudgetError) as error:
+        foresee(None, **widgets)
+    assert str(error.value) == f"{name}: keep 3 and drop 0.5 are given; one of them says how many, keep that"
+    assert foresee("known", **{**widgets, "drop": None}) == "known"
+
+
+def test_without_scores() -> None:
+    """An eager call learns how to ask for them."""
+    with pytest.raises(NeedError) as error:
+        prune_by_attention(scored(0.1, key="attention:other"), keep=1)
+    assert str(error.value) == (
+        f"prune_by_attention: the state carries no {PRUNEVID} (side channels: attention:other); a graph asks "
+        "for it by itself, in an eager call prefill inside `with demand(Need(\"attention\", rows='text', "
+        "form='pre_rope_full,max,max'))`"
+    )
+    assert prune_by_attention.needs({"rows": "last", "attention": "post_rope_causal", "heads": "mean",
+                                     "over": "max"})["state"] == (
+        Need("attention", None, "last", "post_rope_causal,mean,max"),
+    )  # fmt: skip
+
+
+def test_scores_that_are_no_numbers() -> None:
+    """nan is refused, with how many there are."""
+    with pytest.raises(GraphError) as error:
+        prune_by_attention(scored(0.1, float("nan"), 0.2, float("nan")), keep=1)
+    assert str(error.value) == (
+        "prune_by_attention: 2 of 4 attention scores are not numbers (nan); look for nan in the checkpoint "
+        "and in the tokens that are placed, or set dtype: float32"
+    )
+
+
+def test_mask_mode_takes_fastvs_settings_alone() -> None:
+    """Every setting that does not fit is named, while planning too."""
+    said = (
+        "prune_by_attention.mode: mask is there only as FastV has it; set rows: last, attention: "
+        "post_rope_causal, heads: mean, select: global, rewrite_cache: false, or mode: drop"
+    )
+    with pytest.raises(WiringError) as error:
+        prune_by_attention(scored(0.1, 0.2), mode="mask")
+    assert str(error.value) == said
+    foresee: Any = prune_by_attention.foresee
+    widgets = {"keep": 1, "ratio": None, "drop": None, "allow_none": False, "positions": "keep", **AS_FASTV}
+    assert foresee(None, mode="mask", **widgets) is None
+    with pytest.raises(WiringError) as error:
+        foresee(None, mode="mask", **{**widgets, "positions": "repack"})
+    assert str(error.value) == (
+        "prune_by_attention.mode: mask is there only as FastV has it; set positions: keep, or mode: drop"
+    )
+
+
+def test_masks_do_not_nest() -> None:
+    """Rows are hidden once; newlines cannot be chosen among and stay besides."""
+    settings: dict[str, Any] = {"keep": 1, "mode": "mask", **AS_FASTV}
+    once = prune_by_attention(scored(0.1, 0.2, key=FASTV), **settings)
+    with pytest.raises(GraphError) as error:
+        prune_by_attention(once, **settings)
+    assert str(error.value) == (
+        "prune_by_attention.mode: mask, but rows are hidden already from layer 2 on; mask once, or set mode: "
+        "drop"
+    )
+    lines = scored(0.1, 0.2, key=FASTV, wires=(visual_tokens(Run(1), Run(1, 0, Kind.NEWLINE)),))
+    with pytest.raises(GraphError) as error:
+        prune_by_attention(lines, **settings)
+    assert str(error.value) == (
+        "prune_by_attention.special: with mode: mask, the answer's tokens choose among newlines and "
+        "separators too; set special: count, or mode: drop"
+    )
+    assert prune_by_attention(lines, special="count", **settings).hiding is not None
+
+
+def test_positions_of_three_axes_cannot_be_repacked() -> None:
+    """M-RoPE keeps its places."""
+    state = scored(0.1, 0.2, 0.3)
+    rope: Tensor = torch.arange(8)[:, None].expand(-1, 3)
+    state = replace(state, input=replace(state.input, rope=rope))
+    assert len(prune_by_attention(state, keep=1)) == 6
+    with pytest.raises(GraphError, match="M-RoPE"):
+        prune_by_attention(state, keep=1, positions="repack")
