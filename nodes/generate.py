@@ -11,6 +11,7 @@ import torch
 
 from ..runtime import context
 from ..runtime.errors import BudgetError, GraphError, PromptError
+from ..runtime.foreseen import KnownState
 from ..runtime.models.chat import ChatFormat
 from ..runtime.models.decode import Decoder
 from ..runtime.models.handle import Model
@@ -19,7 +20,7 @@ from ..runtime.models.sampling import Sampling
 from ..runtime.node import node
 from ..runtime.values import Answer, LLMInput, LLMState, Segment
 from ..runtime.widgets import Range
-from .prefill import through
+from .prefill import check_model, run_layers
 
 RANDOM = "random weights: this text means nothing"
 
@@ -29,6 +30,13 @@ class Generated(NamedTuple):
 
     answer: Answer
     text: str
+
+
+def _foresee(
+    llm: Model[LanguageModel] | None, state: object, chat: Model[ChatFormat] | None, **widgets: Any
+) -> None:
+    if llm is not None and isinstance(state, KnownState):
+        check_model("generate.state", llm, state.model)
 
 
 def _together(
@@ -48,7 +56,7 @@ def _together(
     return [out[i] for i in range(len(llm))]
 
 
-@node(lane="gpu", batch=_together)
+@node(lane="gpu", foresee=_foresee, batch=_together)
 def generate(
     llm: Model[LanguageModel],
     state: LLMState | LLMInput,
@@ -115,7 +123,7 @@ def _generate(
         for x, chat in zip(inputs, chats, strict=True)
     ]
     began = time.perf_counter()
-    states = through(handles, inputs)
+    states = run_layers(handles, inputs, where="generate.state")
     _check_last_rows(states)
     decoder = Decoder(model, states)
     _check_numbers(decoder.logits)

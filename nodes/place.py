@@ -5,14 +5,14 @@ S = rows of the sequence, D = width of the language model
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from ..runtime.errors import BudgetError, PromptError, WiringError
-from ..runtime.foreseen import KnownTokens
+from ..runtime.foreseen import KnownState, KnownTokens
 from ..runtime.models.handle import Model
 from ..runtime.models.language import LanguageModel
 from ..runtime.mrope import Places, joined, text_places, visual_places
@@ -28,7 +28,7 @@ def _foresee(
     *visual: KnownTokens | VisualTokens | None,
     max_length: int | None,
     truncate: bool,
-) -> None:
+) -> KnownState | None:
     facts = llm.facts.language if llm is not None else None
     for i, tokens in enumerate(visual):
         if facts is not None and isinstance(tokens, KnownTokens) and tokens.width is not None:
@@ -41,6 +41,7 @@ def _foresee(
     tokens_known = sum(count for count in counts if count is not None)
     if limit is not None and tokens_known >= limit and not truncate:
         raise _too_long(f"{tokens_known} visual tokens and the text", limit)
+    return None if llm is None else KnownState(layer=0, model=llm.fingerprint)
 
 
 @node(lane="gpu", foresee=_foresee)
@@ -70,9 +71,8 @@ def place_tokens(
     if not sum(len(r.ids) for r in rows):
         raise PromptError("place_tokens: the prompt is empty; write a question")
     limit = max_length or model.facts.max_length
-    return _join(
-        rows, _kept_length(sum(len(r.ids) for r in rows), limit, visual, truncate), model, visual, prompt
-    )
+    length = _kept_length(sum(len(r.ids) for r in rows), limit, visual, truncate)
+    return replace(_join(rows, length, model, visual, prompt), model=llm.fingerprint)
 
 
 @dataclass(frozen=True)

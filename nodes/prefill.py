@@ -2,54 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from ..runtime import context
 from ..runtime.errors import GraphError
+from ..runtime.foreseen import KnownState as KnownState
+from ..runtime.models.capture import CHANNELS, check_layers, offered, own_needs
 from ..runtime.models.handle import Model
 from ..runtime.models.language import LanguageModel, start
+from ..runtime.needs import Need
 from ..runtime.node import node
 from ..runtime.values import LLMInput, LLMState, Logits
 from ..runtime.widgets import Range
 
 
-@dataclass(frozen=True)
-class KnownState:
-    """What a plan knows of a state before it is computed: how many layers will have run."""
-
-    layer: int
-
-
-def _foresee(llm: Model[LanguageModel] | None, inputs: object, *, until: int | None) -> KnownState | None:
-    facts = llm.facts.language if llm is not None else None
-    if facts is None:
+def _foresee(
+    llm: Model[LanguageModel] | None, inputs: object, *, until: int | None, through: int | None = None
+) -> KnownState | None:
+    _check_one(until, through)
+    if llm is None or llm.facts.language is None:
         return None
-    _check_until(facts.depth, inputs.layer if isinstance(inputs, KnownState) else 0, until)
-    return KnownState(facts.depth if until is None else until)
+    done = inputs.layer if isinstance(inputs, KnownState | LLMState) else 0
+    end = _end(llm.facts.language.depth, done, until, through)
+    if isinstance(inputs, KnownState):
+        check_model("prefill.inputs", llm, inputs.model)
+    check_layers(own_needs(context.wanted() or ()), done, end)
+    return KnownState(layer=end, model=llm.fingerprint)
 
 
 def _foresee_logits(llm: Model[LanguageModel] | None, state: object, *, rows: str) -> None:
     if llm is not None and llm.facts.language is not None and isinstance(state, KnownState):
+        check_model("read_logits.state", llm, state.model)
         _check_done(state.layer, llm.facts.language.depth)
 
 
 def _together(
-    llm: list[Model[LanguageModel]], inputs: list[LLMInput | LLMState], *, until: int | None
+    llm: list[Model[LanguageModel]],
+    inputs: list[LLMInput | LLMState],
+    *,
+    until: int | None,
+    through: int | None,
 ) -> list[LLMState]:
-    return through(llm, inputs, until)
+    wanted = context.wanted()
+
+    def needs_of(state: LLMState, end: int) -> tuple[Need, ...]:
+        if wanted is not None:
+            return own_needs(wanted)
+        between = state.layer < end and (until is not None or through is not None)
+        return offered(state) if between else ()
+
+    return run_layers(llm, inputs, until, through, needs_of)
 
 
-@node(lane="gpu", foresee=_foresee, batch=_together)
+@node(lane="gpu", foresee=_foresee, batch=_together, provides=CHANNELS)
 def prefill(
-    llm: Model[LanguageModel], inputs: LLMInput | LLMState, *, until: Annotated[int, Range(0)] | None = None
+    llm: Model[LanguageModel],
+    inputs: LLMInput | LLMState,
+    *,
+    until: Annotated[int, Range(0)] | None = None,
+    through: Annotated[int, Range(0)] | None = None,
 ) -> LLMState:
-    """The state after the layers before `until`, from a placed prompt or from an earlier state.
+    """The state after some or all of the layers, from a placed prompt or from an earlier state.
+
+    Side channels, of the layers that this prefill runs: `attention` [S], how much the last rows attend to
+    each row, read at the last layer unless the need names one (rows `text`, `last` or `all`; form
+    `KIND,HEADS,OVER`, see runtime/models/capture.py); `cache_attention`, the `received` of every layer's
+    cache. An eager call that stops between layers gives `attention` as PruneVid and as FastV read it.
 
     until: the first layer that does not run; default none, the state is then ready for generate.
+    through: the last layer that runs (PruneVid's selected layer); instead of `until`.
     """
-    return through([llm], [inputs], until)[0]
+    return _together([llm], [inputs], until=until, through=through)[0]
 
 
 @node(lane="gpu", foresee=_foresee_logits)
@@ -60,6 +84,7 @@ def read_logits(
 
     rows: last gives [1, V], all [S, V].
     """
+    check_model("read_logits.state", llm, state.input.model)
     model = llm.load()
     _check_done(state.layer, model.depth)
     first = len(state) - 1 if rows == "last" else 0
@@ -67,35 +92,58 @@ def read_logits(
     return Logits(model.logits(hidden[None])[0], state.row[first:].to(model.device))
 
 
-def through(
-    handles: Sequence[Model[LanguageModel]], inputs: Sequence[LLMInput | LLMState], until: int | None = None
+def run_layers(
+    handles: Sequence[Model[LanguageModel]],
+    inputs: Sequence[LLMInput | LLMState],
+    until: int | None = None,
+    through: int | None = None,
+    needs_of: Callable[[LLMState, int], tuple[Need, ...]] = lambda state, end: (),
+    where: str = "prefill.inputs",
 ) -> list[LLMState]:
-    """Each input after the layers before `until`; those of one model at one layer run side by side."""
+    """Each input after the layers before `until`; those of one model at one layer run side by side.
+
+    needs_of: the side channels that a state gets on its way to layer `end`.
+    """
     models = [handle.load() for handle in handles]
     states = [start(x) if isinstance(x, LLMInput) else x for x in inputs]
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, (model, state) in enumerate(zip(models, states, strict=True)):
-        _check_until(model.depth, state.layer, until)
-        if state.hidden.shape[1] != model.facts.hidden:
-            raise GraphError(
-                f"prefill.inputs: rows of width {state.hidden.shape[1]}, the language model's width is "
-                f"{model.facts.hidden}; use the same checkpoint in place_tokens and here"
-            )
-        if (state.input.rope is not None) != bool(model.facts.rope_grid):
-            raise GraphError(
-                "prefill.inputs: positions of another kind than the language model's (M-RoPE or plain); use "
-                "the same checkpoint in place_tokens and here"
-            )
-        groups.setdefault((id(model), state.layer), []).append(i)
+    groups: dict[tuple[int, int, int, tuple[Need, ...]], list[int]] = {}
+    for i, (handle, model, state) in enumerate(zip(handles, models, states, strict=True)):
+        end = _end(model.depth, state.layer, until, through)
+        _check_fits(where, handle, model, state)
+        groups.setdefault((id(model), state.layer, end, needs_of(state, end)), []).append(i)
     out: dict[int, LLMState] = {}
-    for items in groups.values():
-        model = models[items[0]]
-        end = model.depth if until is None else until
-        after = model.run(
-            [states[i] for i in items], end, lambda done, total: context.progress(done, total, "layers")
+    for (_, _, end, needs), items in groups.items():
+        after = models[items[0]].run(
+            [states[i] for i in items],
+            end,
+            lambda done, total: context.progress(done, total, "layers"),
+            needs,
         )
         out.update(zip(items, after, strict=True))
     return [out[i] for i in range(len(states))]
+
+
+def check_model(where: str, handle: Model[LanguageModel], model: str) -> None:
+    """A GraphError for a prompt that was placed for another language model than this one."""
+    if model and model != handle.fingerprint:
+        raise GraphError(
+            f"{where}: the prompt was placed for another language model (fingerprint {model[:12]}) than "
+            f"{handle.facts.name} ({handle.fingerprint[:12]}); give place_tokens and this node the same llm"
+        )
+
+
+def _check_fits(where: str, handle: Model[LanguageModel], model: LanguageModel, state: LLMState) -> None:
+    if state.hidden.shape[1] != model.facts.hidden:
+        raise GraphError(
+            f"{where}: rows of width {state.hidden.shape[1]}, the language model's width is "
+            f"{model.facts.hidden}; use the same checkpoint in place_tokens and here"
+        )
+    if (state.input.rope is not None) != bool(model.facts.rope_grid):
+        raise GraphError(
+            f"{where}: positions of another kind than the language model's (M-RoPE or plain); use "
+            "the same checkpoint in place_tokens and here"
+        )
+    check_model(where, handle, state.input.model)
 
 
 def _check_done(layer: int, depth: int) -> None:
@@ -106,7 +154,25 @@ def _check_done(layer: int, depth: int) -> None:
         )
 
 
-def _check_until(depth: int, done: int, until: int | None) -> None:
-    if until is not None and not done <= until <= depth:
-        hint = f"wanted {done}..{depth}" + (f"; {done} layers have run already" if done else "")
-        raise GraphError(f"prefill.until: {until} of a model with {depth} layers; {hint}")
+def _check_one(until: int | None, through: int | None) -> None:
+    if until is not None and through is not None:
+        raise GraphError(
+            f"prefill: until {until} and through {through} are both given; wanted one of them (through "
+            f"{through} is until {through + 1})"
+        )
+
+
+def _end(depth: int, done: int, until: int | None, through: int | None) -> int:
+    """How many layers will have run. Errors: GraphError for layers that are not there or have run already."""
+    _check_one(until, through)
+    if until is None and through is None:
+        return depth
+    last = depth if through is None else depth - 1
+    layer = until if through is None else through
+    assert layer is not None
+    if not done <= layer <= last:
+        name, what = ("until", "") if through is None else ("through", "layer ")
+        wanted = f"wanted {done}..{last}" if done <= last else "nothing is left to run"
+        ran = f"; {done} layers have run already" if done else ""
+        raise GraphError(f"prefill.{name}: {what}{layer} of a model with {depth} layers; {wanted}{ran}")
+    return layer if through is None else layer + 1

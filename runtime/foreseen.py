@@ -53,3 +53,14 @@ class KnownPair:
 
     kept: KnownTokens
     rest: KnownTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownState:
+    """How many layers will have run, 0 for a placed prompt; `model`: fingerprint of the language model.
+
+    Stands for `LLMInput` and `LLMState`.
+    """
+
+    layer: int
+    model: str = ""

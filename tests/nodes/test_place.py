@@ -8,7 +8,7 @@ import torch
 from tokenloom.nodes.place import place_tokens
 from tokenloom.nodes.prompt import KnownPrompt
 from tokenloom.runtime.errors import BudgetError, PromptError, WiringError
-from tokenloom.runtime.foreseen import KnownTokens
+from tokenloom.runtime.foreseen import KnownState, KnownTokens
 from tokenloom.runtime.values import Kind, Prompt, Segment, Slot, Source, Tile, VisualTokens
 
 from ..runtime.models.tiny import VOCAB, WIDTH, Held, language_handle, tiny_language
@@ -168,7 +168,8 @@ def test_planning_finds_what_cannot_fit(llm: Held) -> None:
     with pytest.raises(WiringError, match="wire 1 holds tokens of width 33"):
         place_tokens.foresee(llm, one, KnownTokens(width=33), **widgets)
     assert place_tokens.foresee(None, None, None, **widgets) is None
-    assert place_tokens.foresee(llm, one, KnownTokens(width=WIDTH), None, **widgets) is None
+    known = place_tokens.foresee(llm, one, KnownTokens(width=WIDTH), None, **widgets)
+    assert known == KnownState(layer=0, model=llm.fingerprint)
 
 
 def test_an_empty_prompt(llm: Held) -> None:
