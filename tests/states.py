@@ -72,7 +72,7 @@ def placed(*wires: VisualTokens, before: int = 2, between: int = 1, after: int =
     return LLMInput(embeds, torch.arange(len(embeds)), segment, wire, token, ids, wires)
 
 
-def made_state(given: LLMInput, *, side: Mapping[str, Tensor] | None = None, layer: int = 2) -> LLMState:
+def made_state(given: LLMInput, side: Mapping[str, Tensor] | None = None, *, layer: int = 2) -> LLMState:
     """A state after some layers, whose keys are the numbers of their rows."""
     row = torch.arange(len(given))
     keys = row[None, :, None].float()
