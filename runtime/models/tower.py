@@ -21,6 +21,7 @@ from ..needs import Need
 from .handle import TowerFacts
 
 CHANNELS = ("attention", "cls_attention", "hidden", "keys", "received_attention")
+FORMS = {"unsplit": ("attention", "cls_attention", "keys", "received_attention")}  # and their channels
 FAMILY = {"clip": "CLIP", "siglip": "SigLIP", "qwen2_5_vl": "Qwen2.5-VL"}
 CHUNK = 1 << 24  # attention weights held at once: 64 MiB
 
@@ -64,7 +65,9 @@ class VisionTower:
         pixels: [K, 3, h, w] normalised. cls_token: keep the [CLS] row, if the tower has one. interpolate: fit
         the position embeddings to another tile size. Channels: `hidden` [.., D]; `keys` [.., d], raw keys,
         mean over heads; `cls_attention` [..], softmax row of [CLS], summed over heads; `received_attention`
-        [..], summed over queries, mean over heads; `attention` [.., N], mean over heads.
+        [..], summed over queries, mean over heads; `attention` [.., N], mean over heads. In the form
+        `unsplit`, the same as if the layer had one head of width D (PruMerge): `keys` [.., D], softmax of
+        q k / sqrt(D).
         """
         feature = layer_number("encode_vision.layer", self.facts, layer)
         at = {need: self._layer_of(need, feature) for need in wanted}
@@ -99,7 +102,8 @@ class VisionTower:
             attention, normed = block.self_attn, block.layer_norm1(hidden)
             key_KNhd = attention.k_proj(normed).unflatten(-1, (self.facts.heads, -1))
             for need in needs:
-                found[need.key] = _channel(need.channel, attention, normed, key_KNhd)
+                key = key_KNhd if need.form is None else key_KNhd.flatten(2)[:, :, None]
+                found[need.key] = _channel(need.channel, attention, normed, key)
             del normed, key_KNhd
         out: Tensor | tuple[Tensor, ...] = block(hidden, None)
         return out if isinstance(out, Tensor) else out[0]
@@ -119,8 +123,14 @@ def check_need(facts: TowerFacts, need: Need, feature: int) -> None:
         raise NeedError(
             f"encode_vision: no side channel is called {need.channel!r}{did_you_mean(need.channel, CHANNELS)}"
         )
+    if need.form is not None and need.channel not in FORMS.get(need.form, ()):
+        of = [form for form, channels in FORMS.items() if need.channel in channels]
+        raise NeedError(
+            f"encode_vision: {need.channel} has no form {need.form!r}{did_you_mean(need.form, of)}"
+        )
     if need.channel == "cls_attention" and not facts.has_cls:
-        raise NeedError(f"encode_vision: {FAMILY[facts.family]} has no [CLS] token; set score: received")
+        out = "set score: received" if need.form is None else "use a CLIP tower"
+        raise NeedError(f"encode_vision: {FAMILY[facts.family]} has no [CLS] token; {out}")
     number = feature if need.layer is None else layer_number(f"need {need.key}", facts, need.layer)
     if number == 0 and need.channel != "hidden":
         raise NeedError(

@@ -83,7 +83,9 @@ class QwenTower(VisionTower):
             query, key, _ = qkv.reshape(*hidden.shape[:2], 3, self.facts.heads, -1).unbind(2)
             query_KPhd, key_KPhd = (_turned(x, layout.cos, layout.sin) for x in (query, key))
             for need in needs:
-                found[need.key] = _channel(need.channel, query_KPhd, key_KPhd, spans)
+                both = (query_KPhd, key_KPhd)
+                query, key = both if need.form is None else (x.flatten(2)[:, :, None] for x in both)
+                found[need.key] = _channel(need.channel, query, key, spans)
         many = len(hidden)
         ends = torch.tensor([0, *spans * many], dtype=torch.int32).cumsum(0, dtype=torch.int32)  # on the CPU
         rope = layout.cos.repeat(many, 1), layout.sin.repeat(many, 1)

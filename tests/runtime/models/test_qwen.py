@@ -212,10 +212,12 @@ def test_side_channels_are_those_that_the_block_used(tower: VisionTower) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "scaled_dot_product_attention", record)
-        out = tower.encode(PIXELS[:1], layer=-1, wanted=[Need("keys"), Need("received_attention")])
+        needs = [Need("keys"), Need("received_attention"), Need("keys", form="unsplit")]
+        out = tower.encode(PIXELS[:1], layer=-1, wanted=needs)
     query, key = given[-1]
     received = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1).mean(1).sum(1)[0]
-    for name, want in (("keys", key.mean(1)[0]), ("received_attention", received)):
+    whole = key[0].transpose(0, 1).flatten(1)
+    for name, want in (("keys", key.mean(1)[0]), ("received_attention", received), ("keys/unsplit", whole)):
         torch.testing.assert_close(out.side[name][0][native_order()], want, rtol=1e-5, atol=1e-5)
 
 

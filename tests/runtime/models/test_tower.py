@@ -87,6 +87,36 @@ def test_keys_are_the_mean_over_heads_of_raw_keys() -> None:
     torch.testing.assert_close(out.side["keys"], want, atol=1e-6, rtol=1e-5)
 
 
+def test_unsplit_channels_have_one_head() -> None:
+    """Raw keys of full width, and attention as if the layer had a single head, of the asked layer."""
+    tower, caught = tiny_tower(), dict[str, Tensor]()
+    attention = core_of(tower).encoder.layers[-1].self_attn
+    handles = [
+        getattr(attention, name).register_forward_hook(lambda m, i, o, name=name: caught.update({name: o}))
+        for name in ("q_proj", "k_proj")
+    ]
+    with torch.no_grad():
+        tower.module(PIXELS)
+    for handle in handles:
+        handle.remove()
+    needs = {name: Need(name, -1, form="unsplit") for name in ("cls_attention", "keys", "received_attention")}
+    out = tower.encode(PIXELS, layer=-2, wanted=needs.values(), cls_token=True)
+    weights = (caught["q_proj"] @ caught["k_proj"].mT * WIDTH**-0.5).softmax(-1)
+    close = {name: out.side[need.key] for name, need in needs.items()}
+    torch.testing.assert_close(close["keys"], caught["k_proj"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(close["cls_attention"], weights[:, 0], atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(close["received_attention"], weights.sum(1), atol=1e-5, rtol=1e-4)
+    assert sorted(out.side) == [f"{name}@-1/unsplit" for name in sorted(needs)]
+
+
+def test_forms_lie_side_by_side() -> None:
+    """A channel may be wanted in two forms at once."""
+    needs = [Need("keys"), Need("keys", form="unsplit")]
+    out = tiny_tower().encode(PIXELS, layer=-2, wanted=needs)
+    heads = out.side["keys/unsplit"].unflatten(-1, (HEADS, -1))
+    torch.testing.assert_close(heads.mean(2), out.side["keys"], atol=1e-6, rtol=1e-5)
+
+
 def test_without_cls_row() -> None:
     """Features and channels lose the [CLS] row together; attention keeps its column."""
     needs = [Need("cls_attention"), Need("keys"), Need("attention"), Need("hidden", 1)]
@@ -167,6 +197,17 @@ def test_half_precision_scores_are_float32() -> None:
             Need("keys", 0),
             "encode_vision: keys@0 of layer 0, but the embeddings have no attention; wanted 1 or more",
         ),
+        (
+            "siglip",
+            Need("cls_attention", -1, form="unsplit"),
+            "encode_vision: SigLIP has no [CLS] token; use a CLIP tower",
+        ),
+        (
+            "clip",
+            Need("keys", form="unsplitted"),
+            "encode_vision: keys has no form 'unsplitted'; did you mean 'unsplit'?",
+        ),
+        ("clip", Need("hidden", form="unsplit"), "encode_vision: hidden has no form 'unsplit'"),
         ("clip", Need("key"), "encode_vision: no side channel is called 'key'; did you mean 'keys'?"),
     ],
 )
