@@ -255,6 +255,44 @@ def write_llava_hf(
     return model
 
 
+ATTENTION = ("self_attn.q_proj", "self_attn.v_proj")  # what PLLaVA's LoRA changes
+
+
+def peft_names(tensors: dict[str, Tensor], targets: tuple[str, ...], rank: int) -> dict[str, Tensor]:
+    """Hub names of a llava-hf model, with its language model wrapped by peft; LoRA on `targets`."""
+    torch.manual_seed(6)
+    out: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        name = re.sub(r"^language_model\.", "language_model.base_model.model.", name)
+        layer = name.removesuffix(".weight")
+        if not layer.endswith(targets) or "language_model" not in name:
+            out[name] = tensor
+            continue
+        out[f"{layer}.base_layer.weight"] = tensor
+        out[f"{layer}.lora_A.default.weight"] = torch.randn(rank, tensor.shape[1]) * 0.2
+        out[f"{layer}.lora_B.default.weight"] = torch.randn(tensor.shape[0], rank) * 0.2
+    return out
+
+
+def write_pllava(
+    folder: Path, *, targets: tuple[str, ...] = ATTENTION, rank: int = 4, shards: int = 1, **config: Any
+) -> Any:
+    """A PLLaVA checkpoint, peft-wrapped or (without targets) plain; returns the native model without LoRA."""
+    model = write_llava_hf(folder, shards=1)
+    tensors = hf_names(dict(model.state_dict()), "4.x")
+    (folder / "model.safetensors").unlink()
+    save(folder, peft_names(tensors, targets, rank) if targets else tensors, shards)
+    told = json.loads((folder / "config.json").read_text())
+    told |= {
+        "architectures": ["PllavaForConditionalGeneration"],
+        "pooling_method": "avg",
+        "pooling_shape": [4, 2, 2],
+        "num_frames": 4,
+    }
+    write_json(folder / "config.json", told | config)
+    return model
+
+
 def write_word_tokenizer(folder: Path, words: list[str]) -> None:
     """A tokenizer.json of whole words, `<unk>` 0, `<s>` 1 and `</s>` 2 in front."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
