@@ -29,7 +29,7 @@ from ..runtime.widgets import Range
 from .prefill import KnownState
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KnownCompressed(KnownState):
     """What a plan knows of a state whose layers so far are compressed."""
 
