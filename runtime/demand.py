@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .arrange import Arrangement
 from .blame import placed
@@ -13,6 +13,14 @@ from .ir import Step
 from .needs import Need
 
 
+class _Asked(NamedTuple):
+    """Who asked first, the type that it is asked of, and whether it is a mistake when nobody can help."""
+
+    by: int
+    of: Any
+    must: bool = True
+
+
 class Demand:
     """Walks the steps from the last to the first, so that every need has arrived when a step is reached."""
 
@@ -20,8 +28,7 @@ class Demand:
         self, made: Arrangement, params: Mapping[str, Any], widgets: Sequence[Mapping[str, Any]]
     ) -> None:
         self._made, self._params, self._widgets = made, params, widgets
-        # per step: need -> (who asked first, the type it is asked of)
-        self._asked: dict[int, dict[Need, tuple[int, Any]]] = {}
+        self._asked: dict[int, dict[Need, _Asked]] = {}  # per step
         self._family: dict[tuple[Any, Any], bool] = {}
 
     def wanted(self) -> dict[int, frozenset[Need]]:
@@ -36,35 +43,40 @@ class Demand:
             mine = frozenset(need for need in arrived if need.channel in step.type.provides)
             if mine:
                 out[number] = mine
-            for need, (asker, of) in arrived.items():
+            for need, asked in arrived.items():
                 if need not in mine:
-                    self._pass_on(number, step, need, asker, of)
+                    self._pass_on(number, step, need, asked)
+                elif need.channel in step.type.adds_to:
+                    self._pass_on(number, step, need, asked._replace(must=False))
             needs = step.type.needs(self._widgets[number])
             for socket, _, slots in made.inputs[number] if needs else ():
                 for need in needs.get(socket, ()):
                     for slot in slots:
-                        self._ask(slot, need, number, step.type.sockets[socket].type)
+                        self._ask(slot, need, _Asked(number, step.type.sockets[socket].type))
         return out
 
-    def _pass_on(self, number: int, step: Step, need: Need, asker: int, of: Any) -> None:
+    def _pass_on(self, number: int, step: Step, need: Need, asked: _Asked) -> None:
         """Through every socket of the same family: tokens come from tokens, a state from a state."""
         passed = False
         for socket, _, slots in self._made.inputs[number]:
-            if self._same_family(step.type.sockets[socket].type, of):
+            if self._same_family(step.type.sockets[socket].type, asked.of):
                 passed = True
                 for slot in slots:
-                    self._ask(slot, need, asker, of)
-        if not passed:
-            raise self._unmet(need, asker, f"{step.id} ({step.type.name})")
+                    self._ask(slot, need, asked)
+        if not passed and asked.must:
+            raise self._unmet(need, asked.by, f"{step.id} ({step.type.name})")
 
-    def _ask(self, slot: int, need: Need, asker: int, of: Any) -> None:
+    def _ask(self, slot: int, need: Need, asked: _Asked) -> None:
         maker = self._made.makers[slot]
         if maker >= 0:
-            self._asked.setdefault(maker, {}).setdefault(need, (asker, of))
+            here = self._asked.setdefault(maker, {})
+            before = here.setdefault(need, asked)
+            if asked.must and not before.must:
+                here[need] = asked
             return
         name = self._made.fields[slot]
-        if need.key not in getattr(self._params.get(name), "side", {}):
-            raise self._unmet(need, asker, f"parameter {name}")
+        if asked.must and need.key not in getattr(self._params.get(name), "side", {}):
+            raise self._unmet(need, asked.by, f"parameter {name}")
 
     def _same_family(self, a: Any, b: Any) -> bool:
         key = (a, b)

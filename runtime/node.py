@@ -84,11 +84,12 @@ class NodeType(Generic[P, R]):
         pure: bool,
         lane: Lane,
         provides: tuple[str, ...],
+        adds_to: tuple[str, ...],
         batch: Callable[..., list[Any]] | None,
         foresee: Callable[..., Any] | None,
     ) -> None:
         self.fn, self.name, self.version, self.pure, self.lane = fn, name, version, pure, lane
-        self.provides, self.batch, self.foresee = provides, batch, foresee
+        self.provides, self.adds_to, self.batch, self.foresee = provides, adds_to, batch, foresee
         update_wrapper(self, fn)
 
     @property
@@ -361,6 +362,7 @@ def node(
     pure: bool = True,
     lane: Lane = "cpu",
     provides: tuple[str, ...] = (),
+    adds_to: tuple[str, ...] = (),
     batch: Callable[..., list[Any]] | None = None,
     foresee: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[P, R]], NodeType[P, R]]: ...
@@ -373,6 +375,7 @@ def node(
     pure: bool = True,
     lane: Lane = "cpu",
     provides: tuple[str, ...] = (),
+    adds_to: tuple[str, ...] = (),
     batch: Callable[..., list[Any]] | None = None,
     foresee: Callable[..., Any] | None = None,
 ) -> Any:
@@ -382,6 +385,8 @@ def node(
     pure: False for a node whose result is not decided by its inputs; it is never cached.
     lane: what it keeps busy: "cpu", "gpu" (whatever device its model is on) or "io".
     provides: side channels that it can compute on demand.
+    adds_to: those of them of which it computes a part and takes the rest from its input: whoever made that is
+        asked too, if it can.
     batch: does many calls in one pass: sockets come as lists, one entry per call, widgets as they are.
     foresee: runs while planning, before any weight is read: same widgets; sockets hold what is known of the
         inputs (a model handle, or what an upstream `foresee` returned), or None. Returns what is known of the
@@ -396,6 +401,7 @@ def node(
             pure=pure,
             lane=lane,
             provides=provides,
+            adds_to=adds_to,
             batch=batch,
             foresee=foresee,
         )

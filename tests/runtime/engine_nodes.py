@@ -105,6 +105,13 @@ def eng_encode(*, count: int = 4) -> Tokens:
     return tokens(count).with_side(**{key: torch.ones(count) for key in asked})
 
 
+@node(provides=("keys",), adds_to=("keys",))
+def eng_encode_more(tokens: Tokens | None = None) -> Tokens:
+    """Tokens with what is wanted, as long as those before carry it too."""
+    CALLS.append("encode more")
+    return eng_encode() if tokens is None else tokens
+
+
 @node
 def eng_halve(tokens: Tokens, *, keep: Annotated[int, Range(1)] = 2) -> Halves:
     """The first tokens, and the others."""

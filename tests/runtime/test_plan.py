@@ -204,6 +204,31 @@ def test_needs_travel_upstream() -> None:
     assert execute(made)["seen"] == ["keys"]
 
 
+def test_a_need_goes_on_past_a_node_that_adds_its_part() -> None:
+    """Every provider of a channel in parts is asked, up to where the tokens begin, and that is no mistake."""
+    with Graph() as g:
+        first = g.named("first", e.eng_encode_more)(e.eng_halve(g.named("encode", e.eng_encode)()).kept)
+        g.output(seen=e.eng_use_keys(g.named("second", e.eng_encode_more)(first)))
+        g.output(alone=e.eng_use_keys(g.named("only", e.eng_encode_more)()))
+        g.output(given=e.eng_use_keys(g.named("after", e.eng_encode_more)(g.param("tokens", Tokens))))
+    made = plan(g, {"tokens": e.tokens()})
+    wanted = {name: made.by_id[name].wanted for name in ("encode", "first", "second", "only", "after")}
+    assert {name: {need.key for need in needs} for name, needs in wanted.items()} == {
+        name: {"keys"} for name in wanted
+    }
+
+
+def test_a_need_that_must_be_met_is_not_forgotten() -> None:
+    """Whoever asks without a provider on the way is told, also when a provider asked the same softly."""
+    with Graph() as g:
+        given = g.param("tokens", Tokens)
+        halves = e.eng_halve(given)
+        g.output(soft=e.eng_use_keys(g.named("adds", e.eng_encode_more)(halves.kept)))
+        g.output(hard=g.named("usage", e.eng_use_keys)(halves.kept))
+    with pytest.raises(NeedError, match="usage needs keys, and parameter tokens neither"):
+        plan(g, {"tokens": e.tokens()})
+
+
 def test_nothing_is_captured_that_nobody_asked_for() -> None:
     """Without a consumer of the channel the provider is asked for nothing."""
     with Graph() as g:
