@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from .cost import flops_text
 from .events import Event, NodeCached, NodeDone, NodeFailed, NodeProgress, NodeStarted, RunDone, RunStarted
 
 
@@ -42,6 +43,8 @@ class Console:
         elif isinstance(event, NodeDone):
             self._done += 1
             text = f"{event.seconds:.3f} s"
+            if event.flops is not None:
+                text += f"  {flops_text(event.flops)}FLOP"
             if self._verbose:
                 text += f"  {event.bytes:,} bytes, peak +{event.peak:,}"
             self._line(event.node, text, event.tokens_in, event.tokens_out)

@@ -1,4 +1,5 @@
-"""What a node may know about the run it is part of: wishes from downstream, device, dtype, progress, cancel.
+"""What a node may know about the run it is part of: wishes from downstream, device, dtype, progress, cancel;
+and whom it tells how much it computes.
 
 The scheduler sets a `Context` around every call. An eager call has the default one: no planner said what is
 wanted, so `wanted()` is None and a node offers what is cheap; `with demand(Need(...))` asks for more.
@@ -19,19 +20,24 @@ def _ignore(done: int, total: int | None, text: str) -> None:
     return None
 
 
+def _uncounted(flops: int) -> None:
+    return None
+
+
 def _never() -> bool:
     return False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Device and dtype defaults (`"auto"` or torch's names), wishes, and the two callbacks."""
+    """Device and dtype defaults (`"auto"` or torch's names), wishes, and the callbacks."""
 
     device: str = "auto"
     dtype: str = "auto"
     wanted: frozenset[Need] | None = None
     progress: Callable[[int, int | None, str], None] = _ignore
     cancelled: Callable[[], bool] = _never
+    count: Callable[[int], None] = _uncounted
 
 
 _context: ContextVar[Context] = ContextVar("tokenloom_context", default=Context())  # noqa: B039  (frozen)
@@ -76,3 +82,34 @@ def progress(done: int, total: int | None = None, text: str = "") -> None:
     if context.cancelled():
         raise Cancelled("stopped on request")
     context.progress(done, total, text)
+
+
+def count(flops: int) -> None:
+    """Report floating-point operations of the running node, by formula (`runtime.cost`); reports add up."""
+    current().count(flops)
+
+
+class Tally:
+    """What was counted; `flops` is None as long as nobody counted anything."""
+
+    __slots__ = ("flops",)
+
+    def __init__(self) -> None:
+        self.flops: int | None = None
+
+    def add(self, flops: int) -> None:
+        """Take one report."""
+        self.flops = flops + (self.flops or 0)
+
+
+@contextmanager
+def counting() -> Iterator[Tally]:
+    """`with counting() as tally:` what eager calls inside it count; whoever counts outside sees it too."""
+    tally, outer = Tally(), current().count
+
+    def add(flops: int) -> None:
+        tally.add(flops)
+        outer(flops)
+
+    with use(replace(current(), count=add)):
+        yield tally

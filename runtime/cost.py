@@ -11,87 +11,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-
-class LanguageShape(Protocol):
-    """What the formulas need of a decoder with SwiGLU MLPs; `LanguageFacts` is one."""
-
-    @property
-    def hidden(self) -> int:
-        """d."""
-
-    @property
-    def depth(self) -> int:
-        """Layers."""
-
-    @property
-    def heads(self) -> int:
-        """h."""
-
-    @property
-    def kv_heads(self) -> int:
-        """g."""
-
-    @property
-    def head_dim(self) -> int:
-        """D."""
-
-    @property
-    def intermediate(self) -> int:
-        """m."""
-
-    @property
-    def vocab(self) -> int:
-        """V."""
-
-
-class TowerShape(Protocol):
-    """What the formulas need of a ViT; `TowerFacts` is one."""
-
-    @property
-    def hidden(self) -> int:
-        """d."""
-
-    @property
-    def intermediate(self) -> int:
-        """m."""
-
-    @property
-    def patch(self) -> int:
-        """Side of a patch in pixels."""
-
-    @property
-    def temporal(self) -> int:
-        """Pictures that one patch is made of."""
-
-
-class ProjectorShape(Protocol):
-    """What the formulas need of a projector; `ProjectorFacts` is one."""
-
-    @property
-    def kind(self) -> str:
-        """`linear`, `mlp2x_gelu`, `merger2x2`, ..."""
-
-    @property
-    def inputs(self) -> int:
-        """Width of what comes in."""
-
-    @property
-    def outputs(self) -> int:
-        """Width of what goes out."""
+if TYPE_CHECKING:
+    from .models.handle import LanguageFacts, ProjectorFacts, TowerFacts
 
 
 # -- the language model ------------------------------------------------------------------------------------
 
 
-def layer_weights(shape: LanguageShape) -> int:
+def layer_weights(shape: LanguageFacts) -> int:
     """Multiply-adds of one row with one layer's matrices: d(2hD + 2gD) + 3dm."""
     attention = 2 * shape.heads * shape.head_dim + 2 * shape.kv_heads * shape.head_dim
     return shape.hidden * (attention + 3 * shape.intermediate)
 
 
-def layer_prefill(shape: LanguageShape, rows: int, *, causal: bool = False) -> int:
+def layer_prefill(shape: LanguageFacts, rows: int, *, causal: bool = False) -> int:
     """FLOPs of one layer on `rows` rows that see each other: 2nd(2hD + 2gD) + 4n^2 hD + 6ndm.
 
     causal: a kernel that leaves out the keys after each row; half of the attention's FLOPs.
@@ -100,22 +35,22 @@ def layer_prefill(shape: LanguageShape, rows: int, *, causal: bool = False) -> i
     return 2 * rows * layer_weights(shape) + attention
 
 
-def layers_prefill(shape: LanguageShape, lengths: Sequence[int], *, causal: bool = False) -> int:
+def layers_prefill(shape: LanguageFacts, lengths: Sequence[int], *, causal: bool = False) -> int:
     """FLOPs of layers that run on `lengths` rows each."""
     return sum(layer_prefill(shape, rows, causal=causal) for rows in lengths)
 
 
-def lm_head(shape: LanguageShape, rows: int = 1) -> int:
+def lm_head(shape: LanguageFacts, rows: int = 1) -> int:
     """FLOPs of the scores of the next token after `rows` rows: 2nVd."""
     return 2 * rows * shape.vocab * shape.hidden
 
 
-def prefill(shape: LanguageShape, lengths: Sequence[int], *, causal: bool = False, head_rows: int = 1) -> int:
+def prefill(shape: LanguageFacts, lengths: Sequence[int], *, causal: bool = False, head_rows: int = 1) -> int:
     """FLOPs of a whole prompt: layers on `lengths` rows each, and the scores after `head_rows` of them."""
     return layers_prefill(shape, lengths, causal=causal) + lm_head(shape, head_rows)
 
 
-def attention_rows(shape: LanguageShape, rows: int, keys: int) -> int:
+def attention_rows(shape: LanguageFacts, rows: int, keys: int) -> int:
     """FLOPs of computing the attention of `rows` queries to `keys` keys once more, to score tokens: 2nchD.
 
     The released PruneVid computes all rows (`rows` == `keys`); only those of the text are needed.
@@ -123,24 +58,24 @@ def attention_rows(shape: LanguageShape, rows: int, keys: int) -> int:
     return 2 * rows * keys * shape.heads * shape.head_dim
 
 
-def layer_decode(shape: LanguageShape, length: int) -> int:
+def layer_decode(shape: LanguageFacts, length: int) -> int:
     """FLOPs of one layer on one new row that sees `length` rows, itself included: 2d(...) + 4chD + 6dm."""
     return 2 * layer_weights(shape) + 4 * length * shape.heads * shape.head_dim
 
 
-def decode_step(shape: LanguageShape, lengths: Sequence[int]) -> int:
+def decode_step(shape: LanguageFacts, lengths: Sequence[int]) -> int:
     """FLOPs of one new token whose row sees `lengths` rows on each layer, and of its scores."""
     return sum(layer_decode(shape, length) for length in lengths) + lm_head(shape)
 
 
-def decode(shape: LanguageShape, lengths: Sequence[int], steps: int) -> int:
+def decode(shape: LanguageFacts, lengths: Sequence[int], steps: int) -> int:
     """FLOPs of `steps` decode steps that begin with caches of `lengths` rows; each step adds a row."""
     first = decode_step(shape, [length + 1 for length in lengths])
     growth = 4 * len(lengths) * shape.heads * shape.head_dim
     return steps * first + growth * (steps * (steps - 1) // 2)
 
 
-def kv_bytes(shape: LanguageShape, lengths: Sequence[int], itemsize: int) -> int:
+def kv_bytes(shape: LanguageFacts, lengths: Sequence[int], itemsize: int) -> int:
     """Bytes of the keys and values of caches of `lengths` rows, numbers of `itemsize` bytes each."""
     return 2 * sum(lengths) * shape.kv_heads * shape.head_dim * itemsize
 
@@ -148,7 +83,7 @@ def kv_bytes(shape: LanguageShape, lengths: Sequence[int], itemsize: int) -> int
 # -- the formula of the published tables -------------------------------------------------------------------
 
 
-def table_layer(shape: LanguageShape, tokens: float) -> float:
+def table_layer(shape: LanguageFacts, tokens: float) -> float:
     """FastV's formula for one layer on visual tokens alone: 4nd^2 + 2n^2 d + 2ndm.
 
     It knows neither grouped key-value heads nor the third matrix of SwiGLU. `tokens` may be a mean.
@@ -157,7 +92,7 @@ def table_layer(shape: LanguageShape, tokens: float) -> float:
     return 4 * tokens * d**2 + 2 * tokens**2 * d + 2 * tokens * d * m
 
 
-def table_ratio(shape: LanguageShape, lengths: Sequence[float], full: float) -> float:
+def table_ratio(shape: LanguageFacts, lengths: Sequence[float], full: float) -> float:
     """FLOPs on `lengths` visual tokens per layer relative to `full` on each, as the tables have it."""
     return sum(table_layer(shape, tokens) for tokens in lengths) / (len(lengths) * table_layer(shape, full))
 
@@ -165,7 +100,7 @@ def table_ratio(shape: LanguageShape, lengths: Sequence[float], full: float) -> 
 # -- in front of the language model ------------------------------------------------------------------------
 
 
-def tower_layer(shape: TowerShape, rows: int, pairs: int, *, gated: bool = False) -> int:
+def tower_layer(shape: TowerFacts, rows: int, pairs: int, *, gated: bool = False) -> int:
     """FLOPs of one ViT layer on `rows` rows in which `pairs` rows see each other: 8nd^2 + 4pd + 4ndm.
 
     gated: an MLP of three matrices (Qwen2.5-VL) instead of two.
@@ -174,19 +109,19 @@ def tower_layer(shape: TowerShape, rows: int, pairs: int, *, gated: bool = False
     return 8 * rows * d**2 + 4 * pairs * d + (6 if gated else 4) * rows * d * m
 
 
-def patch_embedding(shape: TowerShape, patches: int, *, colours: int = 3) -> int:
+def patch_embedding(shape: TowerFacts, patches: int, *, colours: int = 3) -> int:
     """FLOPs of making vectors of patches."""
     return 2 * patches * colours * shape.temporal * shape.patch**2 * shape.hidden
 
 
-def tower(shape: TowerShape, tiles: int, patches: int, layers: int, *, extra: int = 0) -> int:
+def tower(shape: TowerFacts, tiles: int, patches: int, layers: int, *, extra: int = 0) -> int:
     """FLOPs of a plain ViT's first `layers` layers on tiles of `patches` patches and `extra` rows ([CLS])."""
     rows = patches + extra
     run = layers * tower_layer(shape, tiles * rows, tiles * rows**2)
     return run + patch_embedding(shape, tiles * patches)
 
 
-def projector(shape: ProjectorShape, tokens: int) -> int:
+def projector(shape: ProjectorFacts, tokens: int) -> int:
     """FLOPs of a projector on `tokens` tokens (for a merger: as many groups)."""
     if shape.kind == "identity":
         return 0
@@ -196,3 +131,12 @@ def projector(shape: ProjectorShape, tokens: int) -> int:
     found = re.fullmatch(r"mlp(\d+)x_gelu", shape.kind)
     more = int(found[1]) - 1 if found else 0
     return 2 * tokens * shape.outputs * (shape.inputs + more * shape.outputs)
+
+
+def flops_text(count: float) -> str:
+    """FLOPs for people: `812`, `1.2 k`, `32.6 T`."""
+    for unit in ("", "k", "M", "G", "T", "P"):
+        if count < 999.5 or unit == "P":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}".rstrip() if not unit or count >= 99.95 else f"{count:.1f} {unit}"

@@ -150,7 +150,7 @@ class Dispatcher:
 
     def _finish(self, completion: Completion) -> None:
         """Check, keep and cache the value of a step; free what nobody needs any more."""
-        job, value, error, seconds, peak, loading = completion
+        job, value, error, seconds, peak, loading, flops = completion
         planned = job.planned
         if error is not None:
             if isinstance(error, WroteIntoInputError) and self.plan.cache is not None:
@@ -162,7 +162,7 @@ class Dispatcher:
         tokens_in = _tokens_in(job.sockets)
         tokens_out = _tokens_out(planned, value)
         name = planned.statics.type.name
-        self.rows.append((planned.id, name, seconds, "", tokens_in, tokens_out, size, peak, loading))
+        self.rows.append((planned.id, name, seconds, "", tokens_in, tokens_out, size, peak, loading, flops))
         if self.bus:
             self.bus.emit(
                 NodeDone(
@@ -172,6 +172,7 @@ class Dispatcher:
                     bytes=size,
                     peak=peak,
                     loading=loading,
+                    flops=flops,
                     tokens_in=tokens_in,
                     tokens_out=tokens_out,
                 )
@@ -218,7 +219,7 @@ class Dispatcher:
     def _note_cached(self, planned: Planned, value: Any, tier: str) -> None:
         tokens = _tokens_out(planned, value)
         name = planned.statics.type.name
-        self.rows.append((planned.id, name, 0.0, tier, None, tokens, bytes_of(value), 0, 0.0))
+        self.rows.append((planned.id, name, 0.0, tier, None, tokens, bytes_of(value), 0, 0.0, None))
         if self.bus:
             self.bus.emit(NodeCached(node=planned.id, type=name, tier=tier, tokens_out=tokens))
 
@@ -234,6 +235,7 @@ class Dispatcher:
                 wanted=planned.wanted,
                 progress=self._progress(planned) if self.bus else _ignore,
                 cancelled=self.cancel or _never,
+                count=self.lane.count,
             )
             self.contexts[key] = context
         return context

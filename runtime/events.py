@@ -64,13 +64,15 @@ class NodeDone(NodeEvent):
     """The node is done. seconds: of work. bytes: of its value. peak: bytes by which memory rose, at most.
 
     tokens_in: of all inputs, None when they hold none. tokens_out: by output name ("" for the single one).
-    loading: seconds spent before on loading the models that it was the first to use.
+    loading: seconds spent before on loading the models that it was the first to use. flops: floating-point
+    operations, by formula; None: it does not say.
     """
 
     seconds: float
     bytes: int
     peak: int
     loading: float = 0.0
+    flops: int | None = None
     tokens_in: int | None
     tokens_out: Mapping[str, int]
 

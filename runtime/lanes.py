@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
-from .context import Context, use
+from .context import Context, Tally, use
 from .errors import WroteIntoInputError
 from .models.pool import loading_seconds
 from .plan import Planned
@@ -29,7 +29,8 @@ class Job(NamedTuple):
 class Completion(NamedTuple):
     """How a job ended: a value, or an error; seconds of work; bytes by which memory rose at most.
 
-    loading: seconds that it spent on loading models, not counted in `seconds`.
+    loading: seconds that it spent on loading models, not counted in `seconds`. flops: what it counted, None:
+    nothing.
     """
 
     job: Job
@@ -38,6 +39,7 @@ class Completion(NamedTuple):
     seconds: float
     peak: int
     loading: float
+    flops: int | None
 
 
 class Lane(Protocol):
@@ -46,18 +48,22 @@ class Lane(Protocol):
     def submit(self, job: Job) -> None:
         """Begin, or queue, the job."""
 
+    def count(self, flops: int) -> None:
+        """Called from inside the running job: it does so many floating-point operations."""
+
 
 class InlineLane:
     """Works in the calling thread: a submitted job is complete when `submit` returns."""
 
     def __init__(self, finished: SimpleQueue[Completion], device: str) -> None:
-        self._finished = finished
+        self._finished, self._tally = finished, Tally()
         self._meter = CudaMeter(device) if device.startswith("cuda") else Meter()
 
     def submit(self, job: Job) -> None:
         """Run the job now."""
         planned, sockets, context = job
         self._meter.start()
+        self._tally.flops = None
         value, error = None, None
         given = stamps(sockets)
         before, begin = loading_seconds(), perf_counter()
@@ -73,9 +79,12 @@ class InlineLane:
                 "let the node work on a copy (.clone())"
             )
         seconds, loading = perf_counter() - begin, loading_seconds() - before
-        self._finished.put(
-            Completion(job, value, error, seconds - loading, self._meter.peak(seconds), loading)
-        )
+        peak, flops = self._meter.peak(seconds), self._tally.flops
+        self._finished.put(Completion(job, value, error, seconds - loading, peak, loading, flops))
+
+    def count(self, flops: int) -> None:
+        """Add to what the running job has counted."""
+        self._tally.add(flops)
 
 
 QUICK = 1e-4  # in less, a CPU fills no memory to speak of, and asking the system costs more than a small node

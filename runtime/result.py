@@ -16,7 +16,8 @@ from .values import Table
 class Row(NamedTuple):
     """One step of a report. cached: "memory", "disk" or "". tokens_out: by output name. peak: bytes.
 
-    loading: seconds spent on loading the models that the step was the first to use, not in `seconds`.
+    loading: seconds spent on loading the models that the step was the first to use, not in `seconds`. flops:
+    floating-point operations done now, by formula; None: cached, or the node does not say.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Row(NamedTuple):
     bytes: int
     peak: int
     loading: float
+    flops: int | None
 
     @property
     def tokens(self) -> str:
@@ -70,10 +72,10 @@ class Result:
         return f"<Result {', '.join(f'{k}: {describe(v)}' for k, v in self.outputs.items())}>"
 
     def table(self) -> Table:
-        """The report as a table: tokens in and out, seconds, bytes of the value, peak memory."""
+        """The report as a table: tokens in and out, seconds, bytes of the value, peak memory, FLOPs."""
         rows = tuple(
-            (row.id, row.type, row.cached, row.tokens, round(row.seconds, 6), row.bytes, row.peak)
+            (row.id, row.type, row.cached, row.tokens, round(row.seconds, 6), row.bytes, row.peak, row.flops)
             for row in self.report
         )
-        columns = ("node", "type", "cached", "tokens", "seconds", "bytes", "peak")
+        columns = ("node", "type", "cached", "tokens", "seconds", "bytes", "peak", "flops")
         return Table(columns, rows, self.plan.graph.title)

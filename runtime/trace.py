@@ -59,6 +59,7 @@ class ChromeTrace:
             begin = event.time - whole if started is None else started.time
             args: dict[str, Any] = {"bytes": event.bytes, "peak": event.peak, "tokens in": event.tokens_in}
             args |= {"loading": event.loading} if event.loading else {}
+            args |= {"flops": event.flops} if event.flops is not None else {}
             args |= {f"tokens {name or 'out'}": count for name, count in event.tokens_out.items()}
             self._add(event.node, "X", begin, started, args, dur=whole * 1e6)
         elif isinstance(event, NodeFailed):

@@ -13,6 +13,7 @@ import typer
 
 from ..cache import default_cache
 from ..console import Console
+from ..cost import flops_text
 from ..describe import describe
 from ..errors import GraphError
 from ..events import Event, NodeCached, NodeDone, NodeStarted
@@ -25,7 +26,7 @@ from ..trace import ChromeTrace, JsonLines
 from ..values import Answer, Table
 from ..yamlfile import load
 from .guard import Phase
-from .show import as_json, seconds_text, show_table, show_text, size_text
+from .show import Cells, as_json, seconds_text, show_table, show_text, size_text
 from .words import apply_settings, given_params
 
 RANDOM = "random weights: this text means nothing"
@@ -111,18 +112,22 @@ def show_results(result: Result) -> None:
 
 
 def show_stages(result: Result) -> None:
-    """One row per step: tokens in and out, seconds, memory, and whether it came from the cache.
+    """One row per step: tokens in and out, FLOPs, seconds, memory, and whether it came from the cache.
 
-    What loading models took is a row of its own, and no step's.
+    What loading models took is a row of its own, and no step's. Without any FLOPs they have no column.
     """
-    columns = ("stage", "tokens", "seconds", "memory", "cached")
-    rows = [_stage(row) for row in result.report]
+    columns: Cells = ("stage", "tokens", "FLOPs", "seconds", "memory", "cached")
+    rows: list[Cells] = [_stage(row) for row in result.report]
     if loading := sum(row.loading for row in result.report):
-        rows.append(("(loading)", "", seconds_text(loading), "", ""))
+        rows.append(("(loading)", "", "", seconds_text(loading), "", ""))
     peak = max((row.peak for row in result.report), default=0)
-    rows.append(("total", "", seconds_text(result.seconds), size_text(peak) if peak else "", ""))
+    counted = [row.flops for row in result.report if row.flops is not None]
+    flops = flops_text(sum(counted)) if counted else ""
+    rows.append(("total", "", flops, seconds_text(result.seconds), size_text(peak) if peak else "", ""))
+    if not counted:
+        columns, rows = (*columns[:2], *columns[3:]), [(*row[:2], *row[3:]) for row in rows]
     typer.echo("")
-    show_table(columns, rows, right=("seconds", "memory"))
+    show_table(columns, rows, right=("FLOPs", "seconds", "memory"))
     spared = sum(step.state == "skip" for step in result.plan.steps)
     if spared:
         verb, them = ("was", "it") if spared == 1 else ("were", "them")
@@ -131,7 +136,8 @@ def show_stages(result: Result) -> None:
 
 def _stage(row: Row) -> tuple[str, ...]:
     seconds = "" if row.cached else seconds_text(row.seconds)
-    return (row.id, row.tokens, seconds, size_text(row.peak) if row.peak else "", row.cached)
+    flops = "" if row.flops is None else flops_text(row.flops)
+    return (row.id, row.tokens, flops, seconds, size_text(row.peak) if row.peak else "", row.cached)
 
 
 def plain(result: Result) -> dict[str, Any]:
@@ -156,6 +162,7 @@ def plain(result: Result) -> dict[str, Any]:
                 "bytes": row.bytes,
                 "peak": row.peak,
                 "loading": row.loading,
+                "flops": row.flops,
             }
             for row in result.report
         ],
@@ -202,4 +209,5 @@ def _narrate(event: Event) -> None:
         typer.echo(f"{event.node} ({event.type}): cached ({event.tier})", err=True)
     elif isinstance(event, NodeDone):
         text = f"{seconds_text(event.seconds)} s, {size_text(event.bytes)}, peak +{size_text(event.peak)}"
+        text += "" if event.flops is None else f", {flops_text(event.flops)}FLOP"
         typer.echo(f"{event.node}: {text}", err=True)

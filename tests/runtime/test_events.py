@@ -119,6 +119,7 @@ def test_json_lines(tmp_path: Path) -> None:
         "bytes": 0,
         "peak": 0,
         "loading": 0.0,
+        "flops": None,
         "tokens_in": 6,
         "tokens_out": {"kept": 2, "rest": 4},
     }
