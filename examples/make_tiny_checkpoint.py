@@ -1,4 +1,4 @@
-"""Write the bundled checkpoints `tiny-random` and `tiny-random-next`: true layouts, seeded random weights.
+"""Write the bundled checkpoints, `tiny-random` and its kin: true layouts, seeded random weights.
 
     python examples/make_tiny_checkpoint.py [FOLDER]
 
@@ -86,13 +86,33 @@ NEXT = {
     "mm_patch_merge_type": "spatial_unpad",
     "image_grid_pinpoints": [[168, 336], [336, 168], [336, 336], [504, 168], [168, 504]],
 }
+PLLAVA: dict[str, Any] = {
+    "architectures": ["PllavaForConditionalGeneration"],
+    "model_type": "llava",  # as LLaVA's: PLLaVA says what it is by its class and its pooling
+    "projector_hidden_act": "gelu",
+    "vision_feature_layer": -2,
+    "vision_feature_select_strategy": "default",
+    "num_frames": 16,
+    "frame_shape": [24, 24],
+    "pooling_method": "avg",
+    "pooling_shape": [16, 12, 12],
+    "vision_config": TOWER | {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "image_size": 48, "patch_size": 2,
+    },
+    "text_config": {
+        "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 12,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5, "bos_token_id": 1, "eos_token_id": 2,
+    },
+}  # fmt: skip
+LORA_RANK = 16
 CARD = """---
 license: apache-2.0
 tags: [random-weights]
 ---
 # {name}
 
-A {kind} checkpoint in the original layout with **random weights**, made by
+A {kind} checkpoint in {layout} with **random weights**, made by
 `examples/make_tiny_checkpoint.py` of tokenloom. It was never trained: its answers are random words and say
 nothing about the picture. It exists so that graphs run, end to end and on a CPU, before a real checkpoint is
 downloaded.
@@ -100,7 +120,7 @@ downloaded.
 
 
 def write_all(root: Path) -> None:
-    """Both checkpoints below `root`."""
+    """All checkpoints below `root`."""
     tokenizer = make_tokenizer()
     base = root / "tiny-random"
     tower = draw(tower_shapes("clip", TOWER), seed=1)
@@ -108,31 +128,73 @@ def write_all(root: Path) -> None:
     write_json(base / "vision_tower" / "preprocessor_config.json", PREPROCESSOR)
     write_model(base, "LLaVA-1.5", LLAVA15, tokenizer, seed=2)
     write_model(root / "tiny-random-next", "LLaVA-NeXT", NEXT, tokenizer, seed=3)
+    write_pllava(root / "tiny-random-pllava")
 
 
 def write_model(folder: Path, kind: str, config: dict[str, Any], tokenizer: Tokenizer, seed: int) -> None:
     """Language model, projector, tokenizer and card."""
     config = {**LANGUAGE, "vocab_size": tokenizer.get_vocab_size(), **config}
     head_dim = config["hidden_size"] // config["num_attention_heads"]
-    tensors = draw(language_shapes("llama", {**config, "head_dim": head_dim}), seed)
-    spoken = {f"Ġ{word}" for word in WORDS}  # only whole words are ever said
-    silent = [i for token, i in tokenizer.get_vocab().items() if token not in spoken]
-    tensors["lm_head.weight"][silent] = 0
+    tensors = quiet(draw(language_shapes("llama", {**config, "head_dim": head_dim}), seed), tokenizer)
     projector = draw(projector_shapes("mlp2x_gelu", TOWER["hidden_size"], config["hidden_size"]), seed + 10)
     tensors |= {f"model.mm_projector.{n}": t for n, t in projector.items()}
     if config["image_aspect_ratio"] == "anyres":
         tensors |= draw({"model.image_newline": (config["hidden_size"],)}, seed + 20)
     save(folder, tensors, config)
+    write_small_files(folder, kind, "the original layout", tokenizer, "vicuna_v1")
+
+
+def write_pllava(folder: Path) -> None:
+    """PLLaVA: one file with all parts, its language model wrapped by peft, LoRA on queries and values."""
+    tokenizer = make_tokenizer(first="<unk>", last=("<image>", "<pad>"))
+    image, size = tokenizer.token_to_id("<image>"), tokenizer.get_vocab_size()
+    text = {**PLLAVA["text_config"], "vocab_size": size, "pad_token_id": image + 1}
+    config = {**PLLAVA, "text_config": text, "image_token_index": image, "pad_token_id": image + 1}
+    width, tower = text["hidden_size"], PLLAVA["vision_config"]
+    shapes = language_shapes("llama", {**text, "head_dim": width // text["num_attention_heads"]})
+    model = quiet(draw(shapes, seed=5), tokenizer)
+    tensors = {
+        f"vision_tower.vision_model.{n}": t for n, t in draw(tower_shapes("clip", tower), seed=4).items()
+    }
+    for name, tensor in draw(projector_shapes("mlp2x_gelu", tower["hidden_size"], width), seed=6).items():
+        number, _, kind = name.partition(".")
+        tensors[f"multi_modal_projector.linear_{int(number) // 2 + 1}.{kind}"] = tensor
+    updates: dict[str, tuple[int, ...]] = {}
+    for name, tensor in model.items():
+        layer = f"language_model.base_model.model.{name.removesuffix('.weight')}"
+        lora = name.endswith(("q_proj.weight", "v_proj.weight"))
+        tensors[f"{layer}.base_layer.weight" if lora else f"{layer}.weight"] = tensor
+        if lora:
+            updates[f"{layer}.lora_A.default.weight"] = (LORA_RANK, tensor.shape[1])
+            updates[f"{layer}.lora_B.default.weight"] = (tensor.shape[0], LORA_RANK)
+    save(folder, tensors | {n: t / 4 for n, t in draw(updates, seed=7).items()}, config)
+    crop = {"size": {"shortest_edge": 48}, "crop_size": {"height": 48, "width": 48}}
+    write_json(folder / "preprocessor_config.json", PREPROCESSOR | crop)
+    write_small_files(folder, "PLLaVA", "PLLaVA's layout (peft's names)", tokenizer, "pllava")
+
+
+def quiet(tensors: dict[str, np.ndarray[Any, Any]], tokenizer: Tokenizer) -> dict[str, np.ndarray[Any, Any]]:
+    """Only whole words are ever said."""
+    spoken = {f"Ġ{word}" for word in WORDS}
+    silent = [i for token, i in tokenizer.get_vocab().items() if token not in spoken]
+    tensors["lm_head.weight"][silent] = 0
+    return tensors
+
+
+def write_small_files(folder: Path, kind: str, layout: str, tokenizer: Tokenizer, template: str) -> None:
+    """Tokenizer, token ids, and the card."""
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     write_json(folder / "tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>",
-        "model_max_length": config["tokenizer_model_max_length"],
+        "model_max_length": 4096,
         "clean_up_tokenization_spaces": False,
     })  # fmt: skip
-    write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})
-    write_json(folder / "tokenloom.json", {"random_weights": True, "template": "vicuna_v1"})
-    (folder / "README.md").write_text(CARD.format(name=folder.name, kind=kind), encoding="utf-8")
+    pad = tokenizer.token_to_id("<pad>")
+    write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": pad})
+    write_json(folder / "tokenloom.json", {"random_weights": True, "template": template})
+    card = CARD.format(name=folder.name, kind=kind, layout=layout)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def draw(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -151,12 +213,12 @@ def draw(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray[
     return out
 
 
-def make_tokenizer() -> Tokenizer:
+def make_tokenizer(first: str = "<pad>", last: tuple[str, ...] = ()) -> Tokenizer:
     """Byte-level BPE that knows every word of WORDS as one token, and any other text as pieces."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = [AddedToken(text, special=True) for text in ("<pad>", "<s>", "</s>")]
+    special = [AddedToken(text, special=True) for text in (first, "<s>", "</s>")]
     trainer = trainers.BpeTrainer(
         vocab_size=2000,
         special_tokens=special,
@@ -165,6 +227,7 @@ def make_tokenizer() -> Tokenizer:
     )
     tokenizer.train_from_iterator((f" {word}" for word in WORDS), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in last])
     return tokenizer
 
 

@@ -11,12 +11,19 @@ from safetensors.torch import load_file
 from tokenloom.nodes.models import load_model
 from tokenloom.runtime.models.hub import BUNDLED, bundled_names
 
+FACTS = {
+    "tiny-random": ("vicuna_v1", "pad"),
+    "tiny-random-next": ("vicuna_v1", "anyres"),
+    "tiny-random-pllava": ("pllava", "pllava"),
+}
 SCRIPT = Path(__file__).parents[3] / "examples" / "make_tiny_checkpoint.py"
 
 
 def test_small() -> None:
-    """All bundled files together stay below 2 MB."""
-    assert sum(f.stat().st_size for f in BUNDLED.rglob("*") if f.is_file()) < 2_000_000
+    """All bundled files together stay below 3 MB, and each file of weights below 700 kB."""
+    sizes = {f: f.stat().st_size for f in BUNDLED.rglob("*") if f.is_file()}
+    assert sum(sizes.values()) < 3_000_000
+    assert max(sizes.values()) < 700_000
 
 
 @pytest.mark.parametrize("name", bundled_names())
@@ -28,8 +35,7 @@ def test_loads_and_says_so(name: str) -> None:
     chat, image = loaded.chat.facts.chat, loaded.chat.facts.image
     assert chat is not None
     assert image is not None
-    assert (chat.template, chat.random_weights) == ("vicuna_v1", True)
-    assert image.aspect == ("anyres" if name.endswith("next") else "pad")
+    assert (chat.template, image.aspect, chat.random_weights) == (*FACTS[name], True)
     assert "**random weights**" in (BUNDLED / name / "README.md").read_text()
 
 
