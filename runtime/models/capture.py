@@ -148,10 +148,8 @@ class Layer:
         return self.model.rotate(query_HRd[None], self.model.rope(self.hidden[None], place[None]))[0]
 
     def project(self, name: Literal["q_proj", "k_proj"], count: int) -> Tensor:
-        """[heads, count, d] of the last rows, before the rotation, by the layer's own weights."""
-        block: Any = self.model.body.layers[self.index]
-        out: Tensor = getattr(block.self_attn, name)(block.input_layernorm(self.hidden[-count:]))
-        return out.view(count, -1, self.keys.shape[-1]).transpose(0, 1)
+        """[heads, count, d] of the last rows, before the rotation."""
+        return self.model.project(self.index, name, self.hidden[None, -count:])[0]
 
     def _numbers(self, key: str, score: Tensor) -> Tensor:
         if bool(score.isnan().any()):

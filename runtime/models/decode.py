@@ -1,6 +1,6 @@
 """Decoding: one new row per item and step, over caches whose lengths differ per item and per layer.
 
-B = items, H = key-value heads, C = rows in a layer's cache (padded on the left), d = head width,
+B = items, H = query heads, G = key-value heads, C = rows in a layer's cache (padded on the left),
 V = vocabulary
 """
 
@@ -12,91 +12,119 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..values import LayerCache, LLMState
-from .language import LanguageModel, pad_left
-from .masks import decode_mask
-
-BLOCK = 64  # rows by which a cache grows
+from ..values import LLMState
+from .growing import BLOCK as BLOCK
+from .growing import Growing
+from .hidden_rows import Shown
+from .language import LanguageModel
 
 
 class Decoder:
-    """States that have passed every layer, taking new tokens. Works on copies: states stay as they are."""
+    """States that have passed every layer, taking new tokens. Works on copies: states stay as they are.
+
+    logits: [B, V] of the next token. visible, score: of states with hidden rows, which rows of its prompt the
+    newest row of an item saw, and the attention they were chosen by ([rows of the prompt] each; before the
+    first step what the prefill hid, and 0); None for other states.
+    """
 
     def __init__(self, model: LanguageModel, states: Sequence[LLMState]) -> None:
         assert all(state.layer == model.depth for state in states)
         self.model = model
         last = [state.hidden[-1:].to(model.device, model.dtype) for state in states]
-        self.logits = model.logits(torch.stack(last))[:, -1]  # [B, V] of the next token
-        self._now = max(state.next_position for state in states)
-        self._position = torch.tensor([state.next_position for state in states], device=model.device)
+        self.logits = model.logits(torch.stack(last))[:, -1]
+        self._lengths = [len(state.input) for state in states]
+        self._ahead = _ahead(states)
+        self._start = [state.next_position for state in states]
+        self._steps = 0
+        self._shown = Shown(states, model.device) if any(s.hiding for s in states) else None
         self._layers = [
-            _Growing([state.cache.layers[i] for state in states], model.window(i), model.device, model.dtype)
+            Growing(
+                [state.cache.layers[i] for state in states],
+                model.window(i),
+                model.device,
+                model.dtype,
+                shown=self._shown is not None,
+            )
             for i in range(model.depth)
+        ]
+
+    @property
+    def visible(self) -> list[Tensor | None]:
+        """Per item [rows of its prompt] bool, or None."""
+        return self._of_items(None if self._shown is None else self._shown.visible)
+
+    @property
+    def score(self) -> list[Tensor | None]:
+        """Per item [rows of its prompt] float32, or None."""
+        return self._of_items(None if self._shown is None else self._shown.score)
+
+    def _of_items(self, x: Tensor | None) -> list[Tensor | None]:
+        layers = [None] * len(self._lengths) if self._shown is None else self._shown.layers
+        return [
+            None if x is None or first is None else x[i, :length]
+            for i, (first, length) in enumerate(zip(layers, self._lengths, strict=True))
         ]
 
     @torch.no_grad()
     def step(self, ids: Sequence[int]) -> Tensor:
         """[B, V] logits after one more token per item; also in `logits`."""
-        model, position = self.model, self._position[:, None]
+        model = self.model
         hidden = model.embed(torch.tensor(ids, device=model.device))[:, None]
-        rope = model.rope(hidden, position)
+        places: dict[tuple[int, ...], tuple[Tensor, Any]] = {}
         for index, cache in enumerate(self._layers):
-            cache.admit(self._position)
-            mask = cache.mask(self._position, self._now)
-            hidden = model.layer(index, hidden, mask=mask, position=position, rope=rope, store=cache)
-        self._position, self._now = self._position + 1, self._now + 1
+            now = tuple(
+                start + ahead + self._steps
+                for start, ahead in zip(self._start, self._ahead[index], strict=True)
+            )
+            if now not in places:
+                position = torch.tensor(now, device=model.device)
+                places[now] = position, model.rope(hidden, position[:, None])
+            position, rope = places[now]
+            cache.admit(position)
+            hidden = self._layer(index, cache, hidden, position, max(now), rope)
+        self._steps += 1
         self.logits = model.logits(hidden)[:, -1]
         return self.logits
 
-
-class _Growing:
-    """One layer's keys and values [B, H, C + room, d], with the position and truth of every row."""
-
-    def __init__(
-        self, items: Sequence[LayerCache], window: int | None, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self.window, self.used = window, max(len(item.row) for item in items)
-        most = self.used
-
-        def side_by_side(tensors: Sequence[Tensor]) -> Tensor:  # [H, C, d] each
-            rows = [pad_left(x.to(device, dtype).transpose(0, 1), most).transpose(0, 1) for x in tensors]
-            return torch.stack(rows)
-
-        self.keys = side_by_side([item.keys for item in items])
-        self.values = side_by_side([item.values for item in items])
-        self.position = torch.stack([pad_left(item.position.to(device), most) for item in items])
-        lengths = torch.tensor([len(item.row) for item in items], device=device)
-        self.valid = torch.arange(most, device=device) >= most - lengths[:, None]
-        self._padded = len({len(item.row) for item in items}) > 1
-        self._tracked = self._padded or window is not None  # else no mask is ever made
-        self._oldest = min((int(i.position.min()) for i in items if len(i.row)), default=0) if window else 0
-
-    def admit(self, position_B: Tensor) -> None:
-        """Make room for one more row at these positions."""
-        if self.used == self.keys.shape[2]:
-            self.keys, self.values = (_longer(x, 2) for x in (self.keys, self.values))
-            self.position, self.valid = _longer(self.position, 1), _longer(self.valid, 1)
-        if self._tracked:
-            self.position[:, self.used] = position_B
-            self.valid[:, self.used] = True
-        self.used += 1
-
-    def mask(self, now_B: Tensor, latest: int) -> Tensor | None:
-        """What the new row sees; None when that is everything. latest: the largest of its positions."""
-        near = self.window is None or latest - self._oldest < self.window
-        if near and not self._padded:
-            return None
-        valid, position = self.valid[:, : self.used], self.position[:, : self.used]
-        return decode_mask(valid, position, now_B, None if near else self.window)
-
-    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Called by the layer: put the new row [B, H, 1, d] behind the others, and return them all."""
-        self.keys[:, :, self.used - 1 : self.used] = keys
-        self.values[:, :, self.used - 1 : self.used] = values
-        return self.keys[:, :, : self.used], self.values[:, :, : self.used]
+    def _layer(
+        self, index: int, cache: Growing, hidden: Tensor, position: Tensor, latest: int, rope: Any
+    ) -> Tensor:
+        model, shown = self.model, self._shown
+        seen_BGC = shown.of(index, cache.rows()) if shown and shown.hides(index) else None
+        mask_BGC = cache.mask(position, latest, seen_BGC)
+        mask_BH1C = None
+        if mask_BGC is not None:
+            share = 1 if mask_BGC.shape[1] == 1 else model.facts.heads // mask_BGC.shape[1]
+            mask_BH1C = mask_BGC.repeat_interleave(share, 1)[:, :, None]
+        out = model.layer(index, hidden, mask=mask_BH1C, position=position[:, None], rope=rope, store=cache)
+        if shown and shown.chooses(index):
+            query_BHd = model.rotate(model.project(index, "q_proj", hidden), rope)[:, :, 0]
+            weight_BHC = _weights(query_BHd, cache, model.attention(index).scaling, mask_BH1C)
+            shown.choose(index, weight_BHC, cache.rows(), cache.valid[:, : cache.used])
+        return out
 
 
-def _longer(x: Tensor, axis: int) -> Tensor:
-    shape = list(x.shape)
-    shape[axis] = BLOCK
-    return torch.cat([x, x.new_zeros(shape)], axis)
+def _weights(query_BHd: Tensor, cache: Growing, scale: float, mask_BH1C: Tensor | None) -> Tensor:
+    """[B, H, C] float32: how much the newest row attends to every key."""
+    key_BGCd = cache.keys[:, :, : cache.used].float()
+    items, groups = key_BGCd.shape[:2]
+    query_BGhd = query_BHd.float().view(items, groups, -1, query_BHd.shape[-1])
+    score_BHC = (query_BGhd @ key_BGCd.mT * scale).flatten(1, 2)
+    if mask_BH1C is not None:
+        score_BHC = score_BHC.masked_fill(~mask_BH1C[:, :, 0], -torch.inf)
+    return score_BHC.softmax(-1)
+
+
+def _ahead(states: Sequence[LLMState]) -> list[list[int]]:
+    """Per layer and item, how far its positions are beyond the state's: layers before a `repacked` are."""
+    latest = [
+        [c.position.max() if c.length else c.position.new_tensor(-1) for c in state.cache.layers]
+        for state in states
+    ]
+    if not latest[0]:
+        return []
+    last_BL = [torch.stack(one).tolist() for one in latest]
+    return [
+        [max(0, last + 1 - state.next_position) for last, state in zip(of_layer, states, strict=True)]
+        for of_layer in zip(*last_BL, strict=True)
+    ]

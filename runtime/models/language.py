@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,12 @@ class LanguageModel:
                 "together with the keys; use Llama, Vicuna, Mistral, Qwen2 or Qwen2.5-VL"
             )
         return module
+
+    def project(self, index: int, name: Literal["q_proj", "k_proj"], hidden: Tensor) -> Tensor:
+        """[B, heads, S, d]: queries or keys of rows [B, S, D] that enter a layer, before their rotation."""
+        normed = self.body.layers[index].input_layernorm(hidden)
+        out: Tensor = getattr(self.attention(index), name)(normed)
+        return out.view(*out.shape[:2], -1, self.attention(index).head_dim).transpose(1, 2)
 
     def rotate(self, heads: Tensor, rope: Any) -> Tensor:
         """Queries or keys [B, H, S, d] turned to their places, `rope` as `rope` gives it for these rows."""

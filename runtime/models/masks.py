@@ -1,6 +1,6 @@
 """Which rows a query may attend to: bool masks for SDPA (True: attend), or None where the kernel knows.
 
-B = items, S = query rows, C = rows in a layer's cache. Rows are padded on the left.
+B = items, S = query rows, G = key-value heads, C = rows in a layer's cache. Rows are padded on the left.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def prefill_mask(
     return (mask_BSS | (alone_BS1 & (rows[:, None] == rows)))[:, None]
 
 
-def decode_mask(valid_BC: Tensor, position_BC: Tensor, now_B: Tensor, window: int | None = None) -> Tensor:
-    """[B, 1, 1, C] bool for one new row per item, at the positions `now_B`."""
-    seen_BC = valid_BC if window is None else valid_BC & (now_B[:, None] - position_BC < window)
-    return seen_BC[:, None, None]
+def decode_mask(valid_BC: Tensor, position_BGC: Tensor, now_B: Tensor, window: int | None = None) -> Tensor:
+    """[B, 1 or G, C] bool for one new row per item, at the positions `now_B`."""
+    seen_BGC = valid_BC[:, None]
+    return seen_BGC if window is None else seen_BGC & (now_B[:, None, None] - position_BGC < window)
 
 
 def window_of(config: object, layer: int) -> int | None:

@@ -56,6 +56,11 @@ class LLMInput:
     def __len__(self) -> int:
         return len(self.embeds)
 
+    @property
+    def visual(self) -> Tensor:
+        """[S] bool: which rows are visual tokens."""
+        return self.segment == int(Segment.VISUAL)
+
     def __repr__(self) -> str:
         return f"LLMInput[{brief(self.embeds)}]"
 
@@ -130,6 +135,13 @@ class Hiding:
     layer: int
     visible: Tensor
     keep: int
+
+    def __post_init__(self) -> None:
+        if self.layer < 1 or self.keep < 0:
+            raise ValueError(
+                f"Hiding: from layer {self.layer}, keep {self.keep}; wanted a layer of 1 or more (the one before "
+                "it chooses), and 0 or more rows"
+            )
 
     def __repr__(self) -> str:
         return f"Hiding[from layer {self.layer}, {brief(self.visible)}, keep {self.keep}]"
@@ -262,7 +274,8 @@ def _index(rows: Tensor, length: int) -> Tensor:
         return rows.nonzero()[:, 0]
     if rows.ndim != 1 or rows.is_floating_point():
         raise BudgetError(
-            f"keep.rows: [{brief(rows)}] is no index; give [n] long row numbers, ascending, or [{length}] bool"
+            f"keep.rows: [{brief(rows)}] is no index; give [n] long row numbers, ascending, or [{length}] "
+            "bool"
         )
     rows = rows.long()
     wrong = (rows < 0) | (rows >= length)

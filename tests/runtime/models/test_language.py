@@ -283,9 +283,9 @@ def test_no_mask_without_padding() -> None:
 
 def test_a_new_row_sees_true_rows_inside_the_window() -> None:
     """Neither padding nor what the sliding window has left behind."""
-    valid, position = torch.tensor([[False, True, True, True]]), torch.tensor([[0, 0, 1, 2]])
-    assert decode_mask(valid, position, torch.tensor([2])).tolist() == [[[[False, True, True, True]]]]
-    assert decode_mask(valid, position, torch.tensor([2]), 2).tolist() == [[[[False, False, True, True]]]]
+    valid, position = torch.tensor([[False, True, True, True]]), torch.tensor([[[0, 0, 1, 2]]])
+    assert decode_mask(valid, position, torch.tensor([2])).tolist() == [[[False, True, True, True]]]
+    assert decode_mask(valid, position, torch.tensor([2]), 2).tolist() == [[[False, False, True, True]]]
 
 
 def test_a_padded_row_sees_only_itself() -> None:
