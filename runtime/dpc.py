@@ -9,6 +9,7 @@ B = sets, N = tokens of a set (the most), C = width, K = clusters (the most)
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -54,8 +55,7 @@ def distances(x_BNC: Tensor) -> Tensor:
     x_BNC = x_BNC.to(torch.promote_types(x_BNC.dtype, torch.float32))
     n, c = x_BNC.shape[1:]
     if n <= EXACT:
-        exact_BNN: Tensor = torch.cdist(x_BNC, x_BNC)
-        return exact_BNN / c**0.5
+        return torch.cdist(x_BNC, x_BNC) / math.sqrt(c)
     y_BNC = x_BNC - x_BNC[:, :1]  # a large common part would cost the products their digits
     product_BNN = torch.bmm(y_BNC, y_BNC.mT)
     square_BN = product_BNN.diagonal(dim1=1, dim2=2).clone()

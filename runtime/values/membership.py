@@ -31,22 +31,22 @@ def starts(count: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, assign: Tensor, part: Tensor, groups: int) -> Tensor:
-    """Sum of `part * x` per group, in at least float32; without waiting for the device."""
+    """Sum of `part * x` per group, summed in at least float32."""
+    return summed(x, assign, part, groups).to(x.dtype)
+
+
+def summed(x: Tensor, assign: Tensor, part: Tensor, groups: int) -> Tensor:
+    """Sum of `part * x` per group as at least float32; without waiting for the device.
+
+    assign: [N] long, 0 and up; rows of groups beyond the last are left out.
+    """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     wide = wide.flatten(1) if x.ndim > 1 else wide[:, None]
     order = assign.argsort(stable=True)
-    number = torch.arange(groups + 1, device=x.device)
-    begin = torch.searchsorted(assign[order], number)
-    # reads every row once, in order, and makes no copies of them
-    sums = embedding_bag(
-        order,
-        wide,
-        begin,
-        mode="sum",
-        per_sample_weights=part.to(wide.dtype)[order],
-        include_last_offset=True,
-    )
-    return sums.reshape(groups, *x.shape[1:]).to(x.dtype)
+    begin = torch.searchsorted(assign[order], torch.arange(groups + 1, device=x.device))
+    # reads every row once and copies none; the last of the bags holds the rows that are left out
+    bags = embedding_bag(order, wide, begin, mode="sum", per_sample_weights=part.to(wide.dtype)[order])
+    return bags[:groups].reshape(groups, *x.shape[1:])
 
 
 def united(

@@ -1,0 +1,149 @@
+"""DPC-KNN of tokens group by group, all groups of a batch at once, whatever their sizes.
+
+Sizes are known on the host, so that nothing waits for the device once they are. Distances are formed for runs
+of neighbouring groups of one size, on the features where they lie; only the small distance matrices of groups
+of different sizes are padded to each other.
+
+N = tokens, C = width, G = groups of a batch, M = tokens of its largest group
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .dpc import cluster_distances, distances
+
+MOST = 1 << 22  # numbers in one block: of features, or of padded distances
+
+
+class Run(NamedTuple):
+    """Neighbouring groups of one size: the first token's place, and into how many clusters each goes.
+
+    clusters 0: the tokens of these groups stay apart. out: number of the first cluster.
+    """
+
+    start: int
+    groups: int
+    size: int
+    clusters: int
+    out: int
+
+    @property
+    def stop(self) -> int:
+        """Behind the last token."""
+        return self.start + self.groups * self.size
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Tokens by group, groups by their first token.
+
+    order: [N] long, the tokens group after group. sizes: of every group. sorted: order is 0, 1, 2, ...
+    """
+
+    order: Tensor
+    sizes: tuple[int, ...]
+    sorted: bool
+
+    @classmethod
+    def of(cls, key_N: Tensor, keys: int) -> Groups:
+        """Tokens of one key (0..keys-1) are a group; one wait for the device."""
+        n = len(key_N)
+        number_N = torch.arange(n, device=key_N.device)
+        first_N = torch.full((keys,), n, device=key_N.device).scatter_reduce(0, key_N, number_N, "amin")[
+            key_N
+        ]
+        order = first_N.argsort(stable=True)
+        count_N = torch.zeros_like(number_N).scatter_add_(0, first_N, torch.ones_like(number_N))
+        *counts, moved = torch.cat([count_N, (order != number_N).any()[None]]).tolist()
+        return cls(order, tuple(c for c in counts if c), not moved)
+
+
+def clusters_of(size: int, ratio: float, least: int) -> int:
+    """Into how many clusters a group goes: int(size * ratio) and 1 at least; 0, as it is, up to `least`."""
+    return max(int(size * ratio), 1) if size > least else 0
+
+
+def runs_of(sizes: Sequence[int], ratio: float, least: int, width: int) -> list[Run]:
+    """The groups as runs, none of more than MOST numbers of features or distances (but one group)."""
+    out: list[Run] = []
+    start = clusters = 0
+    for size in sizes:
+        k, last = clusters_of(size, ratio, least), out[-1] if out else None
+        room = last is not None and (last.groups + 1) * size * max(size, width) <= MOST
+        if last is not None and last.size == size and (room or not k):
+            out[-1] = last._replace(groups=last.groups + 1)
+        else:
+            out.append(Run(start, 1, size, k, clusters))
+        start, clusters = start + size, clusters + (k or size)
+    return out
+
+
+def cluster_groups(
+    features: Tensor, groups: Groups, runs: Sequence[Run], neighbours: int, noise: Tensor | None = None
+) -> Tensor:
+    """[N] long: the cluster of every token in group order; numbered group by group, by score inside one.
+
+    features: [N, C] in the order of the tokens. noise: [N] in group order, as `dpc_knn` takes it. Does not
+    wait for the device.
+    """
+    out_N = torch.empty_like(groups.order)
+    for run in runs:
+        if not run.clusters:
+            out_N[run.start : run.stop] = torch.arange(run.stop - run.start, device=out_N.device) + run.out
+    for batch in _batches(runs):
+        label_GM = _labels(features, groups, batch, neighbours, noise)
+        row = 0
+        for run in batch:
+            label = label_GM[row : row + run.groups, : run.size]
+            base = torch.arange(run.groups, device=out_N.device)[:, None] * run.clusters + run.out
+            out_N[run.start : run.stop] = (label + base).flatten()
+            row += run.groups
+    return out_N
+
+
+def _batches(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Runs whose distances, padded to each other, stay within MOST."""
+    batch: list[Run] = []
+    for run in runs:
+        if not run.clusters:
+            continue
+        many = [*batch, run]
+        if batch and sum(r.groups for r in many) * max(r.size for r in many) ** 2 > MOST:
+            yield batch
+            many = [run]
+        batch = many
+    if batch:
+        yield batch
+
+
+def _labels(
+    features: Tensor, groups: Groups, batch: list[Run], neighbours: int, noise: Tensor | None
+) -> Tensor:
+    """[G, M] long: cluster numbers within each group of the batch."""
+    g, m = sum(run.groups for run in batch), max(run.size for run in batch)
+    wide = torch.promote_types(features.dtype, torch.float32)
+    distance_GMM = torch.zeros(g, m, m, dtype=wide, device=features.device)
+    noise_GM = None if noise is None else torch.zeros(g, m, dtype=wide, device=features.device)
+    size_G = torch.empty(g, dtype=torch.long, device=features.device)
+    clusters_G = torch.empty_like(size_G)
+    row = 0
+    for run in batch:
+        here, tokens = slice(row, row + run.groups), slice(run.start, run.stop)
+        block = features[tokens] if groups.sorted else features[groups.order[tokens]]
+        distance_GMM[here, : run.size, : run.size] = distances(block.reshape(run.groups, run.size, -1))
+        if noise_GM is not None and noise is not None:
+            noise_GM[here, : run.size] = noise[tokens].reshape(run.groups, -1)
+        size_G[here].fill_(run.size)
+        clusters_G[here].fill_(run.clusters)
+        row += run.groups
+    valid_GM = torch.arange(m, device=features.device) < size_G[:, None]
+    most = max(run.clusters for run in batch)
+    return cluster_distances(
+        distance_GMM, clusters_G, neighbours, valid=valid_GM, noise=noise_GM, most=most
+    ).label
