@@ -1,5 +1,8 @@
 """The built-in nodes: one file per stage. Importing this registers them all."""
 
+from .cluster import cluster_spatial as cluster_spatial
+from .cluster import cluster_temporal as cluster_temporal
+from .cluster import merge_static as merge_static
 from .encode import encode_vision as encode_vision
 from .generate import generate as generate
 from .inspect import attention_map as attention_map
@@ -27,6 +30,7 @@ from .prompt import render_chat as render_chat
 from .prune import prune_by_attention as prune_by_attention
 from .prune import prune_random as prune_random
 from .prune import prune_uniform as prune_uniform
+from .read import read_tokens as read_tokens
 from .sample import sample_frames as sample_frames
 from .select import select_dominant as select_dominant
 from .select import select_tokens as select_tokens
