@@ -55,7 +55,7 @@ def _together(
     return run_layers(llm, inputs, until, through, needs_of)
 
 
-@node(lane="gpu", foresee=_foresee, batch=_together, provides=CHANNELS)
+@node(lane="gpu", foresee=_foresee, batch=_together, provides=CHANNELS, adds_to=("cache_attention",))
 def prefill(
     llm: Model[LanguageModel],
     inputs: LLMInput | LLMState,
