@@ -284,4 +284,5 @@ def _after(
         layer=until,
         cache=KVCache((*state.cache.layers, *layers)),
         side=side,
+        ran=(*state.ran, *[row] * len(layers)) if len(state.ran) == state.layer else (),
     )

@@ -154,8 +154,9 @@ class LLMState:
     hidden: [S, D]. position: [S] long. row: [S] long, row of the original `input`. cache: of layers
     0..layer-1. input: where everything started (segments, ids, tokens are looked up through `row`).
     next_position: rotary position of the first generated token. side: demanded channels by `Need.key`, each
-    [S, ...]. hiding: rows that later layers do not see; None: they see all. Immutable: two branches may go on
-    from one state.
+    [S, ...]. hiding: rows that later layers do not see; None: they see all. ran: per layer done, the rows [n]
+    of `input` that it ran on, whatever its cache holds now; empty for a state made by hand. Immutable: two
+    branches may go on from one state.
     """
 
     hidden: Tensor
@@ -167,9 +168,12 @@ class LLMState:
     next_position: int
     side: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     hiding: Hiding | None = None
+    ran: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         _check_rows("LLMState", len(self.hidden), self, ("position", "row"))
+        if self.ran and len(self.ran) != self.layer:
+            raise ValueError(f"LLMState: {self.layer} layers have run, but ran tells of {len(self.ran)}")
         if self.hiding is not None:
             _check_rows("LLMState.hiding", len(self.hidden), self.hiding, ("visible",))
         if len(self.cache.layers) != self.layer:

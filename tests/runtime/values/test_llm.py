@@ -66,6 +66,15 @@ def test_a_state_has_a_cache_for_every_layer_that_has_run() -> None:
     assert str(caught.value) == "LLMState: 3 layers have run, but 2 are cached"
 
 
+def test_every_layer_done_ran_on_some_rows() -> None:
+    """A state tells of all of its layers or, made by hand, of none."""
+    rows = torch.tensor([0, 2, 3])
+    assert len(replace(state(2), ran=(rows, rows)).ran) == 2
+    with pytest.raises(ValueError) as caught:
+        replace(state(2), ran=(rows,))
+    assert str(caught.value) == "LLMState: 2 layers have run, but ran tells of 1"
+
+
 def test_cache_lengths_may_differ_by_layer() -> None:
     """Pruning between layers leaves longer caches behind."""
     assert KVCache((layer(4), layer(2))).lengths == (4, 2)
