@@ -139,7 +139,7 @@ class Hiding:
     def __post_init__(self) -> None:
         if self.layer < 1 or self.keep < 0:
             raise ValueError(
-                f"Hiding: from layer {self.layer}, keep {self.keep}; wanted a layer of 1 or more (the one before "
+                f"Hiding: from layer {self.layer}, keep {self.keep}; wanted layer 1 or more (the one before "
                 "it chooses), and 0 or more rows"
             )
 
