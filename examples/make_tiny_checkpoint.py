@@ -106,6 +106,46 @@ PLLAVA: dict[str, Any] = {
     },
 }  # fmt: skip
 LORA_RANK = 16
+SIGLIP: dict[str, Any] = {
+    "architectures": ["SiglipVisionModel"],
+    "model_type": "siglip_vision_model",
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,  # of which the checkpoint leaves out the last, as released ones do
+    "num_attention_heads": 4,
+    "num_channels": 3,
+    "image_size": 108,
+    "patch_size": 4,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-6,
+}
+ONEVISION: dict[str, Any] = {
+    "architectures": ["LlavaQwenForCausalLM"],
+    "model_type": "llava",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_act": "silu",
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "use_sliding_window": False,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float16",
+    "mm_hidden_size": SIGLIP["hidden_size"],
+    "mm_projector_type": "mlp2x_gelu",
+    "mm_vision_select_feature": "patch",
+    "mm_vision_select_layer": -2,
+    "mm_vision_tower": "vision_tower",
+    "mm_patch_merge_type": "spatial_unpad",
+    "mm_spatial_pool_mode": "bilinear",
+    "mm_newline_position": "one_token",
+    "image_aspect_ratio": "anyres_max_9",
+    "image_grid_pinpoints": "(1x1),...,(6x6)",
+    "tokenizer_model_max_length": 32768,
+}
 CARD = """---
 license: apache-2.0
 tags: [random-weights]
@@ -129,6 +169,7 @@ def write_all(root: Path) -> None:
     write_model(base, "LLaVA-1.5", LLAVA15, tokenizer, seed=2)
     write_model(root / "tiny-random-next", "LLaVA-NeXT", NEXT, tokenizer, seed=3)
     write_pllava(root / "tiny-random-pllava")
+    write_onevision(root / "tiny-random-onevision")
 
 
 def write_model(folder: Path, kind: str, config: dict[str, Any], tokenizer: Tokenizer, seed: int) -> None:
@@ -171,6 +212,37 @@ def write_pllava(folder: Path) -> None:
     crop = {"size": {"shortest_edge": 48}, "crop_size": {"height": 48, "width": 48}}
     write_json(folder / "preprocessor_config.json", PREPROCESSOR | crop)
     write_small_files(folder, "PLLaVA", "PLLaVA's layout (peft's names)", tokenizer, "pllava")
+
+
+def write_onevision(folder: Path) -> None:
+    """LLaVA-OneVision: a SigLIP with 27 x 27 patches inside, grouped-query attention, a text without <s>."""
+    tokenizer = make_tokenizer(last=("<|im_start|>", "<|im_end|>"))
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    ids = {"eos_token_id": tokenizer.token_to_id("<|im_end|>"), "pad_token_id": 0}
+    config = {**ONEVISION, **ids, "vocab_size": tokenizer.get_vocab_size()}
+    width = config["hidden_size"]
+    shapes = language_shapes("qwen2", {**config, "head_dim": width // config["num_attention_heads"]})
+    tensors = quiet(draw(shapes, seed=8), tokenizer)
+    whole = {**SIGLIP, "num_hidden_layers": SIGLIP["num_hidden_layers"] - 1}
+    for name, tensor in draw(tower_shapes("siglip", whole), seed=9).items():
+        tensors[f"model.vision_tower.vision_tower.vision_model.{name}"] = tensor
+    for name, tensor in draw(projector_shapes("mlp2x_gelu", SIGLIP["hidden_size"], width), seed=10).items():
+        tensors[f"model.mm_projector.{name}"] = tensor
+    save(folder, tensors | draw({"model.image_newline": (width,)}, seed=11), config)
+    (folder / "vision_tower").mkdir(exist_ok=True)
+    write_json(folder / "vision_tower" / "config.json", SIGLIP)
+    write_json(folder / "vision_tower" / "preprocessor_config.json", {
+        "do_resize": True, "do_rescale": True, "do_normalize": True, "resample": 3, "rescale_factor": 1 / 255,
+        "size": {"height": 108, "width": 108}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+    })  # fmt: skip
+    write_small_files(folder, "LLaVA-OneVision", "the original layout", tokenizer, "qwen_1_5")
+    write_json(folder / "tokenizer_config.json", {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>", "pad_token": "<pad>",
+        "model_max_length": 32768,
+        "clean_up_tokenization_spaces": False,
+    })  # fmt: skip
+    write_json(folder / "generation_config.json", ids)
 
 
 def quiet(tensors: dict[str, np.ndarray[Any, Any]], tokenizer: Tokenizer) -> dict[str, np.ndarray[Any, Any]]:

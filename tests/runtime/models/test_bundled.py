@@ -14,6 +14,7 @@ from tokenloom.runtime.models.hub import BUNDLED, bundled_names
 FACTS = {
     "tiny-random": ("vicuna_v1", "pad"),
     "tiny-random-next": ("vicuna_v1", "anyres"),
+    "tiny-random-onevision": ("qwen_1_5", "anyres"),
     "tiny-random-pllava": ("pllava", "pllava"),
 }
 SCRIPT = Path(__file__).parents[3] / "examples" / "make_tiny_checkpoint.py"
