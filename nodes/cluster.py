@@ -112,7 +112,7 @@ def merge_static(
     tau: Annotated[float, Range(-1, 1)] = 0.8,
     positions: Positions = "consecutive",
 ) -> TokensT:
-    """One token, their mean, for the tokens of a place that stays alike over a segment; the others as they are.
+    """The mean of the tokens of a place that stays alike over a segment, once; the others as they are.
 
     A place is where the patch is that a token stands for most. It is static when every frame of the segment
     has one token there and the mean cosine of all their pairs is above `tau`; in a segment of one frame
