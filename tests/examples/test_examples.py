@@ -18,7 +18,7 @@ from tokenloom.runtime.values import Tokens
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MEDIA = {"image": EXAMPLES / "media" / "shapes.png", "video": EXAMPLES / "media" / "shapes.mp4"}
-GRAPHS = ("llava15", "llava_next", "visionzip", "visionzip_next", "visionzip_video")
+GRAPHS = ("fastv", "llava15", "llava_next", "visionzip", "visionzip_next", "visionzip_video")
 
 
 def builder(name: str) -> Callable[..., Graph]:
