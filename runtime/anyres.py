@@ -82,7 +82,9 @@ def scaled_down(rows: int, cols: int, per_tile: int, most: int) -> tuple[int, in
     its size.
     """
     ratio = math.sqrt(rows * cols / (most * per_tile))
-    return (int(rows // ratio), int(cols // ratio)) if ratio > 1.1 else (rows, cols)
+    if ratio <= 1.1:
+        return rows, cols
+    return max(1, int(rows // ratio)), max(1, int(cols // ratio))  # a hair-thin map keeps a row
 
 
 def _kept(length: int, scale: float, rounding: Rounding) -> int:

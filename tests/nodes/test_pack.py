@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tokenloom.nodes.merge import merge_contextual
-from tokenloom.nodes.pack import pack_flat, pack_spatial_unpad, pack_visionzip_next
+from tokenloom.nodes.pack import append_newline, pack_flat, pack_spatial_unpad, pack_visionzip_next
 from tokenloom.nodes.project import project_mlp
 from tokenloom.nodes.select import select_dominant
-from tokenloom.runtime.errors import CheckpointError
+from tokenloom.runtime.errors import CheckpointError, WiringError
 from tokenloom.runtime.foreseen import KnownTokens
 from tokenloom.runtime.values import Kind, Source, VisualTokens
 
@@ -179,6 +179,47 @@ def test_the_released_layout_loses_nothing(grids: list[tuple[int, int]]) -> None
     assert set(packed.side) == set(tokens.side)
 
 
+def test_maps_above_the_limit_are_scaled_down_one_by_one() -> None:
+    """Of three pictures the middle one is small enough; all keep their order, base tiles and newlines."""
+    source = anyres_source((3, 3), (1, 1), (2, 3), rows=3, cols=3, sizes=((90, 90), (30, 30), (60, 90)))
+    packed = pack_spatial_unpad(full(source), PROJECTOR, max_tiles=2)
+    kinds = packed.kind.tolist()
+    pooled, line, patch = int(Kind.POOLED), int(Kind.NEWLINE), int(Kind.PATCH)
+    first = [patch] * 9 + 4 * [*[pooled] * 4, line]
+    second = [patch] * 9 + 3 * [*[patch] * 3, line]
+    third = [patch] * 9 + 5 * [*[pooled] * 3, line]
+    assert kinds == first + second + third
+    assert packed.frame.tolist() == [0] * len(first) + [1] * len(second) + [2] * len(third)
+    centre = packed.centre()[9:13]
+    assert centre[:, 2].unique().tolist() == [0.625]
+    assert len(pack_spatial_unpad(full(source), PROJECTOR, max_tiles=0)) == 27 + 90 + 12 + 63
+
+
+def test_only_whole_maps_are_scaled_down() -> None:
+    """After a selection there is nothing to interpolate between."""
+    tokens = full(anyres_source((3, 3), rows=3, cols=3, sizes=((90, 90),)))
+    some = tokens.select(torch.arange(len(tokens)) != 40)
+    with pytest.raises(WiringError) as error:
+        pack_spatial_unpad(some, PROJECTOR, max_tiles=2)
+    assert str(error.value) == (
+        "pack_spatial_unpad.tokens: 80 tokens on a map of 9 x 9 patches, but scaling it down takes all of "
+        "its patches; compress after this node, or set max_tiles: 0"
+    )
+
+
+@pytest.mark.parametrize(("every", "want"), [("clip", [2]), ("frame", [0, 1, 2])])
+def test_newlines_of_a_clip(every: Any, want: list[int]) -> None:
+    """One after its last token, or one after the last of every frame."""
+    tokens = full(anyres_source((0, 0), (0, 0), (0, 0)))
+    ended = append_newline(tokens, PROJECTOR, every=every)
+    line = ended.kind == int(Kind.NEWLINE)
+    assert ended.home[line].tolist() == want
+    assert line.nonzero()[:, 0].tolist() == [4 * frame + 4 + i for i, frame in enumerate(want)]
+    assert ended.features[line].eq(9).all()
+    assert ended.select(~line).features.equal(tokens.features)
+    assert append_newline(tokens.select(torch.arange(0)), PROJECTOR, every=every).kind.tolist() == []
+
+
 def features_of(tokens: VisualTokens) -> Tensor:
     """Without newlines, sorted, to compare as sets."""
     return tokens.features[tokens.kind != int(Kind.NEWLINE)].sort(0).values
@@ -209,3 +250,10 @@ def test_a_missing_newline_vector() -> None:
         KnownTokens(per_tile=4, width=8), PROJECTOR, layout="upstream", merge="auto", rounding="auto"
     )
     assert known == KnownTokens(width=8)
+    assert append_newline.foresee is not None
+    for call in (append_newline.foresee, append_newline):
+        with pytest.raises(CheckpointError) as error:
+            call(full(anyres_source((2, 1))), bare, every="clip")
+        assert str(error.value) == ("append_newline: tiny has no image_newline vector; leave this node out")
+    known = KnownTokens(tiles=3, per_tile=4)
+    assert append_newline.foresee(known, PROJECTOR, every="clip") == known

@@ -22,6 +22,17 @@ SMALL = tuple((w // 7, h // 7) for w, h in PINPOINTS)  # tiles of 48
 PAD = image_handle(ImageFacts(size=48, mean=CLIP_MEAN, std=CLIP_STD, aspect="pad"))
 SQUARE = image_handle(ImageFacts(size=48, mean=CLIP_MEAN, std=CLIP_STD, aspect="square"))
 ANYRES = image_handle(ImageFacts(size=48, mean=CLIP_MEAN, std=CLIP_STD, aspect="anyres", pinpoints=SMALL))
+ONEVISION = image_handle(
+    ImageFacts(
+        size=48,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+        aspect="anyres",
+        pinpoints=SMALL,
+        frames="stretch",
+        max_tiles=9,
+    )
+)
 PLLAVA = image_handle(ImageFacts(size=48, mean=CLIP_MEAN, std=CLIP_STD, aspect="pllava"))
 RAW = image_handle(ImageFacts(size=48, mean=(0, 0, 0), std=(1, 1, 1), aspect="anyres", pinpoints=SMALL))
 
@@ -148,6 +159,22 @@ def test_frames_of_a_clip_are_not_cut_up() -> None:
     assert tiles.pixels.equal(resize_crop(SQUARE, clip(5)).pixels)
 
 
+def test_frames_of_onevision_are_squeezed() -> None:
+    """The whole frame on a square tile, its sides scaled apart."""
+    tiles = preprocess(ONEVISION, clip(2, width=96, height=40))
+    assert tiles.layout[1] == Tile(frame=1, box=(0.0, 0.0, 96.0, 40.0))
+    assert tiles.pixels.equal(preprocess(PAD, clip(2, width=96, height=40), aspect="stretch").pixels)
+
+
+def test_several_pictures_of_onevision_are_padded() -> None:
+    """One alone is cut up; of several each is one tile."""
+    two, one = images((96, 40), (33, 48)), images((96, 40))
+    assert len(preprocess(ONEVISION, one)) > 1
+    assert preprocess(ONEVISION, two).pixels.equal(pad_square(PAD, two).pixels)
+    assert len(preprocess(ONEVISION, one, one)) == 2
+    assert len(preprocess(ONEVISION, two, aspect="anyres")) > 2
+
+
 @pytest.mark.parametrize("size", [(100, 60), (700, 330), (330, 700), (1300, 1300), (2000, 90)])
 def test_both_resizes_of_pllava_keep_places(size: tuple[int, int]) -> None:
     """Through two resizes and the crop, the box still says where in the frame a tile's pixel comes from."""
@@ -263,4 +290,5 @@ def test_a_plan_counts_tiles_that_do_not_depend_on_the_picture() -> None:
     assert preprocess.foresee(PAD, pictures, clip, aspect="auto") == KnownTiles(count=10)
     assert preprocess.foresee(ANYRES, clip, aspect="auto") == KnownTiles(count=8)
     assert preprocess.foresee(ANYRES, pictures, aspect="auto") is None
+    assert preprocess.foresee(ONEVISION, pictures, aspect="auto") == KnownTiles(count=2)
     assert preprocess.foresee(PAD, pictures, None, aspect="pad") is None

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.handles import PINPOINTS
-from tokenloom.runtime.anyres import grid_of, letterbox, select_best_resolution, unpad_span
+from tokenloom.runtime.anyres import (
+    grid_of,
+    letterbox,
+    scaled_down,
+    select_best_resolution,
+    unpad_span,
+)
 from tokenloom.runtime.errors import MediaError
 
 SIZES = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
@@ -74,3 +80,24 @@ def test_hf_rounding_differs_where_the_product_is_whole(size: tuple[int, int]) -
     plain, rounded = (unpad_span(size, rows, cols, rounding) for rounding in ("int", "hf"))
     kept = [sum(s.stop - s.start for s in spans) for spans in (plain, rounded)]
     assert kept[1] - kept[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "scaled"),
+    [
+        ((162, 162), (81, 81)),
+        ((85, 85), (85, 85)),
+        ((89, 89), (89, 89)),
+        ((90, 90), (80, 80)),  # 90 // 1.1111111111111112 is 80 in floats
+        ((68, 162), (52, 125)),
+        ((27, 27), (27, 27)),
+    ],
+)
+def test_a_map_is_scaled_down_to_nine_tiles(size: tuple[int, int], scaled: tuple[int, int]) -> None:
+    """LLaVA-OneVision's counts; up to 1.1 times the limit on a side nothing is done."""
+    assert scaled_down(*size, per_tile=27 * 27, most=9) == scaled
+
+
+def test_a_hair_thin_map_keeps_a_row() -> None:
+    """Where the released code would divide it away."""
+    assert scaled_down(1, 18, per_tile=9, most=1) == (1, 12)
