@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from torch import Tensor
 
+from .. import context, cost
 from ..errors import GraphError, NeedError, did_you_mean
 from ..needs import Need
 from ..values import LLMState, Segment
@@ -68,8 +69,13 @@ def own_needs(needs: Collection[Need]) -> tuple[Need, ...]:
 
 
 def check_layers(needs: Collection[Need], first: int, end: int) -> None:
-    """A NeedError unless the layers first..end-1 run, and those that are asked for among them."""
+    """A NeedError unless `attention` can be read: some of the layers first..end-1 run, the named one too.
+
+    `cache_attention` of no layers is nothing, and no mistake: earlier prefills may have run them all.
+    """
     for need in needs:
+        if need.channel != "attention":
+            continue
         if first == end:
             raise NeedError(
                 f"prefill: {need.key} is asked for, but no layer runs: {first} have run already; leave the "
@@ -119,6 +125,7 @@ class Layer:
         form, count = Form.of(need), query_rows(self.state, need)
         rotated = form.kind == "post_rope_causal"
         keys = self.keys if rotated else self.project("k_proj", len(self.state))
+        context.count(cost.attention_rows(self.model.facts, count, len(self.state)))
         score_S = score_keys(
             self.queries(count, rotated=rotated),
             keys,
@@ -132,6 +139,7 @@ class Layer:
     def received(self) -> Tensor:
         """[G, S] float32: `cache_attention`. Errors: GraphError for scores that are nan."""
         query_HSd = self.queries(len(self.state), rotated=True)
+        context.count(cost.attention_rows(self.model.facts, len(self.state), len(self.state)))
         return self._numbers("cache_attention", received(query_HSd, self.keys, self.scale, self.sight))
 
     @property

@@ -10,6 +10,7 @@ import torch
 from tokenloom.runtime.models.chat import ChatFormat
 from tokenloom.runtime.models.handle import ChatFacts, LanguageFacts, Model, ModelFacts
 from tokenloom.runtime.models.language import LanguageModel
+from tokenloom.runtime.models.weights import native_language
 
 FAMILIES = ("llama", "mistral", "qwen2")
 DEPTH, WIDTH, VOCAB = 4, 32, 101
@@ -26,10 +27,10 @@ class Held(Model[Any]):
 
 
 def tiny_language(family: str, *, device: str = "cpu", seed: int = 0, **config: Any) -> LanguageModel:
-    """Four layers of width 32, four heads over two key-value heads; no end token unless named."""
-    import transformers
+    """Four layers of width 32, four heads over two key-value heads; no end token unless named.
 
-    prefix = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}[family]
+    `qwen2_5_vl` is Qwen2.5-VL's text model: the same with M-RoPE.
+    """
     settings: dict[str, Any] = {
         "hidden_size": WIDTH,
         "intermediate_size": 48,
@@ -42,11 +43,11 @@ def tiny_language(family: str, *, device: str = "cpu", seed: int = 0, **config: 
         "eos_token_id": None,
         "pad_token_id": 0,
         "initializer_range": 0.2,
-        "attn_implementation": "sdpa",
     } | config
+    if family == "qwen2_5_vl":
+        settings |= {"rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]}}
     torch.manual_seed(seed)
-    made = getattr(transformers, f"{prefix}Config")(**settings)
-    module = getattr(transformers, f"{prefix}ForCausalLM")(made).eval().to(device)
+    module = native_language(family, settings, torch.float32)().eval().to(device)
     eos = settings["eos_token_id"]
     facts = LanguageFacts(
         family=family,
@@ -61,6 +62,7 @@ def tiny_language(family: str, *, device: str = "cpu", seed: int = 0, **config: 
         bos=1,
         eos=() if eos is None else (eos,),
         pad=0,
+        rope_grid=2 if family == "qwen2_5_vl" else 0,
     )
     return LanguageModel(module, facts)
 
