@@ -60,7 +60,9 @@ def processed(frames: Frames) -> Any:
         LlavaOnevisionImageProcessorPil,
     )
 
-    processor = LlavaOnevisionImageProcessorPil(**write.PREPROCESSOR, image_grid_pinpoints=write.PINPOINTS)
+    processor: Any = LlavaOnevisionImageProcessorPil(
+        **write.PREPROCESSOR, image_grid_pinpoints=write.PINPOINTS
+    )
     return processor([[Image.fromarray(p.numpy()) for p in frames.pictures]], return_tensors="pt")
 
 
@@ -127,9 +129,10 @@ def test_a_clip_as_the_native_model(tmp_path: Path) -> None:
     loaded, frames = load_model(checkpoint=str(tmp_path)), clip(3)
     visual = watched(loaded, frames)
     resized = [
-        Image.fromarray(p.numpy()).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for p in frames.pictures
+        np.asarray(Image.fromarray(p.numpy()).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        for p in frames.pictures
     ]
-    values = torch.tensor(np.stack(resized)).permute(0, 3, 1, 2)[None] / 255
+    values = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)[None] / 255
     want = stock_logits(native, write.VIDEO, 28, pixel_values_videos=(values - 0.5) / 0.5)
     assert visual.kind.tolist() == [Kind.POOLED] * 27 + [Kind.NEWLINE]
     torch.testing.assert_close(ours(loaded, visual, [Slot("video")]), want, atol=1e-5, rtol=1e-5)
