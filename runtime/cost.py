@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,21 +52,26 @@ def prefill(shape: LanguageFacts, lengths: Sequence[int], *, causal: bool = Fals
 
 
 def attention_rows(shape: LanguageFacts, rows: int, keys: int) -> int:
-    """FLOPs of computing the attention of `rows` queries to `keys` keys once more, to score tokens: 2nchD.
+    """FLOPs of the attention weights of `rows` queries to `keys` keys, computed to score tokens: 2nchD.
 
     The released PruneVid computes all rows (`rows` == `keys`); only those of the text are needed.
     """
     return 2 * rows * keys * shape.heads * shape.head_dim
 
 
-def layer_decode(shape: LanguageFacts, length: int) -> int:
-    """FLOPs of one layer on one new row that sees `length` rows, itself included: 2d(...) + 4chD + 6dm."""
-    return 2 * layer_weights(shape) + 4 * length * shape.heads * shape.head_dim
+def projection(shape: LanguageFacts, rows: int, heads: int) -> int:
+    """FLOPs of the queries, keys or values of `rows` rows for `heads` heads: 2ndhD."""
+    return 2 * rows * shape.hidden * heads * shape.head_dim
+
+
+def layers_decode(shape: LanguageFacts, lengths: Sequence[int]) -> int:
+    """FLOPs of layers on a new row that sees `lengths` rows on each, with itself: 2d(...) + 4chD + 6dm."""
+    return 2 * len(lengths) * layer_weights(shape) + 4 * sum(lengths) * shape.heads * shape.head_dim
 
 
 def decode_step(shape: LanguageFacts, lengths: Sequence[int]) -> int:
     """FLOPs of one new token whose row sees `lengths` rows on each layer, and of its scores."""
-    return sum(layer_decode(shape, length) for length in lengths) + lm_head(shape)
+    return layers_decode(shape, lengths) + lm_head(shape)
 
 
 def decode(shape: LanguageFacts, lengths: Sequence[int], steps: int) -> int:
@@ -121,16 +127,17 @@ def tower(shape: TowerFacts, tiles: int, patches: int, layers: int, *, extra: in
     return run + patch_embedding(shape, tiles * patches)
 
 
-def projector(shape: ProjectorFacts, tokens: int) -> int:
-    """FLOPs of a projector on `tokens` tokens (for a merger: as many groups)."""
+def projector(shape: ProjectorFacts, rows: int, out: int) -> int:
+    """FLOPs of a projector from `rows` rows to `out`: its last matrix may work on pooled rows."""
     if shape.kind == "identity":
         return 0
-    if found := re.fullmatch(r"merger(\d+)x\1", shape.kind):
-        width = shape.inputs * int(found[1]) ** 2
-        return 2 * tokens * width * (width + shape.outputs)
+    if shape.merge:
+        width = shape.inputs * shape.merge**2
+        return 2 * out * width * (width + shape.outputs)
     found = re.fullmatch(r"mlp(\d+)x_gelu", shape.kind)
-    more = int(found[1]) - 1 if found else 0
-    return 2 * tokens * shape.outputs * (shape.inputs + more * shape.outputs)
+    widths = [shape.inputs, *[shape.outputs] * (int(found[1]) if found else 1)]
+    *first, last = [2 * a * b for a, b in pairwise(widths)]
+    return rows * sum(first) + out * last
 
 
 def flops_text(count: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import context, cost
 from ..values import LLMState
 from .growing import BLOCK as BLOCK
 from .growing import Growing
@@ -37,6 +38,7 @@ class Decoder:
         self._start = [state.next_position for state in states]
         self._steps = 0
         self._shown = Shown(states, model.device) if any(s.hiding for s in states) else None
+        self._cached = [length for state in states for length in state.cache.lengths]
         self._layers = [
             Growing(
                 [state.cache.layers[i] for state in states],
@@ -83,6 +85,7 @@ class Decoder:
             cache.admit(position)
             hidden = self._layer(index, cache, hidden, position, max(now), rope)
         self._steps += 1
+        context.count(cost.layers_decode(model.facts, [n + self._steps for n in self._cached]))
         self.logits = model.logits(hidden)[:, -1]
         return self.logits
 

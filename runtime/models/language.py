@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .. import context, cost
 from ..errors import GraphError
 from ..needs import Need
 from ..values import KVCache, LayerCache, LLMInput, LLMState
@@ -65,6 +66,7 @@ class LanguageModel:
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., V] from rows [..., D] that have passed every layer."""
+        context.count(cost.lm_head(self.facts, hidden.shape[:-1].numel()))
         out: Tensor = self.head(self.body.norm(hidden))
         return out
 
@@ -87,6 +89,8 @@ class LanguageModel:
 
     def project(self, index: int, name: Literal["q_proj", "k_proj"], hidden: Tensor) -> Tensor:
         """[B, heads, S, d]: queries or keys of rows [B, S, D] that enter a layer, before their rotation."""
+        heads = self.facts.heads if name == "q_proj" else self.facts.kv_heads
+        context.count(cost.projection(self.facts, hidden.shape[:-1].numel(), heads))
         normed = self.body.layers[index].input_layernorm(hidden)
         out: Tensor = getattr(self.attention(index), name)(normed)
         return out.view(*out.shape[:2], -1, self.attention(index).head_dim).transpose(1, 2)
@@ -156,6 +160,8 @@ class LanguageModel:
             heard.take(index, hidden, keep.keys)
             kept.append(keep)
             hidden = out
+        lengths = [len(state) for state in states]
+        context.count((until - first) * cost.layers_prefill(self.facts, lengths))
         return [_after(state, i, until, hidden, kept, heard) for i, state in enumerate(states)]
 
 

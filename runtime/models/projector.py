@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from .. import context, cost
 from ..errors import CheckpointError
 from .handle import ProjectorFacts
 
@@ -27,6 +28,11 @@ class Projector:
         """
         weight = next(self.module.parameters(), None)
         features = features if weight is None else features.to(weight.device, weight.dtype)
+        out = self._projected(features, pool)
+        context.count(cost.projector(self.facts, features.shape[:-1].numel(), out.shape[:-1].numel()))
+        return out
+
+    def _projected(self, features: Tensor, pool: Callable[[Tensor], Tensor] | None) -> Tensor:
         if pool is None:
             out: Tensor = self.module(features)
             return out

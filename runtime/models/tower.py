@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import context, cost
 from ..errors import MediaError, NeedError, WiringError, did_you_mean
 from ..needs import Need
 from .handle import TowerFacts
@@ -75,7 +76,10 @@ class VisionTower:
         found: dict[str, Tensor] = {}
         hidden = self._embed(pixels, interpolate)
         features = torch.empty(0)  # not the embeddings: they would stay in memory
-        for i in range(max([feature, *at.values()]) + 1):
+        last = max([feature, *at.values()])
+        extra = int(self.facts.has_cls)
+        context.count(cost.tower(self.facts, len(hidden), hidden.shape[1] - extra, last, extra=extra))
+        for i in range(last + 1):
             if i:
                 hidden = self._step(
                     i - 1, hidden, [n for n in at if at[n] == i and n.channel != "hidden"], found

@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from .. import context, cost
 from ..needs import Need
 from .handle import TowerFacts
 from .tower import CHUNK, TowerOutput, VisionTower, layer_number, tile_grid
@@ -49,7 +50,9 @@ class QwenTower(VisionTower):
         found: dict[str, Tensor] = {}
         hidden = self._embed(pixels, interpolate)[:, layout.order]
         features = hidden
-        for i in range(max([feature, *at.values()]) + 1):
+        last = max([feature, *at.values()])
+        context.count(self._flops(len(hidden), layout, last))
+        for i in range(last + 1):
             if i:
                 needs = [n for n in at if at[n] == i and n.channel != "hidden"]
                 hidden = self._block(i - 1, hidden, layout, needs, found)
@@ -59,6 +62,13 @@ class QwenTower(VisionTower):
         square = {n.key for n in at if n.channel == "attention"}
         side = {key: x[:, back][:, :, back] if key in square else x[:, back] for key, x in found.items()}
         return TowerOutput(features[:, back], side)
+
+    def _flops(self, many: int, layout: _Layout, layers: int) -> int:
+        """Of the patch embedding and the first `layers` blocks; attention stays within windows."""
+        patches = sum(layout.windows)
+        pairs = [patches**2 if i in self._full else sum(n**2 for n in layout.windows) for i in range(layers)]
+        run = sum(cost.tower_layer(self.facts, patches, seen, gated=True) for seen in pairs)
+        return many * (run + cost.patch_embedding(self.facts, patches))
 
     def _embed(self, pixels: Tensor, interpolate: bool) -> Tensor:
         """[K, P, D], patches row by row."""

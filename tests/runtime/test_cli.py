@@ -176,7 +176,9 @@ def test_visionzip_answers_about_a_picture(folder: Path) -> None:
     (dominant,) = (line for line in lines if line.startswith("dominant"))
     assert re.match(r"dominant +145 -> kept 20, rest 125( |$)", dominant)
     header = next(line for line in lines if line.startswith("stage"))
-    assert header.split() == ["stage", "tokens", "seconds", "memory", "cached"]
+    assert header.split() == ["stage", "tokens", "FLOPs", "seconds", "memory", "cached"]
+    counted = [line.split()[0] for line in lines if re.search(r" [kMGT] ", line)]
+    assert counted == ["patches", "visual", "state", "answer", "total"]
     assert "\x1b" not in done.output
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tokenloom.runtime import cost
 from tokenloom.runtime.models.handle import LanguageFacts, ProjectorFacts, TowerFacts
-from tokenloom.runtime.models.projector import build_projector
+from tokenloom.runtime.models.projector import Projector, build_projector
 
 from ..towers import random_tiles, tiny_tower
 from .models.tiny import tiny_language
@@ -102,7 +102,16 @@ def test_projector_is_what_torch_counts(kind: str) -> None:
     facts = ProjectorFacts(kind=kind, inputs=8, outputs=8 if kind == "identity" else 12)
     shape = (5, 4, 8) if facts.merge else (5, 8)
     module = build_projector(facts)
-    assert counted(lambda: module(torch.ones(shape))) == cost.projector(facts, 5)
+    assert counted(lambda: module(torch.ones(shape))) == cost.projector(facts, len(torch.ones(shape)), 5)
+
+
+def test_a_projector_that_pools_before_its_last_matrix() -> None:
+    """Eight rows pooled to two: only the first matrix works on eight."""
+    facts = ProjectorFacts(kind="mlp2x_gelu", inputs=8, outputs=12)
+    projector = Projector(build_projector(facts), facts)
+    features = torch.ones(8, 8)
+    got = counted(lambda: projector(features, lambda x: x.unflatten(0, (2, 4)).mean(1)))
+    assert got == cost.projector(facts, 8, 2) == 2 * 8 * 8 * 12 + 2 * 2 * 12 * 12
 
 
 def test_causal_kernels_spare_half_of_the_attention() -> None:
