@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from torch import Tensor
 
 from .. import context, cost
-from .. import context, cost
 from ..errors import GraphError, NeedError, did_you_mean
 from ..needs import Need
 from ..values import LLMState, Segment
@@ -127,7 +126,6 @@ class Layer:
         rotated = form.kind == "post_rope_causal"
         keys = self.keys if rotated else self.project("k_proj", len(self.state))
         context.count(cost.attention_rows(self.model.facts, count, len(self.state)))
-        context.count(cost.attention_rows(self.model.facts, count, len(self.state)))
         score_S = score_keys(
             self.queries(count, rotated=rotated),
             keys,
@@ -141,7 +139,6 @@ class Layer:
     def received(self) -> Tensor:
         """[G, S] float32: `cache_attention`. Errors: GraphError for scores that are nan."""
         query_HSd = self.queries(len(self.state), rotated=True)
-        context.count(cost.attention_rows(self.model.facts, len(self.state), len(self.state)))
         context.count(cost.attention_rows(self.model.facts, len(self.state), len(self.state)))
         return self._numbers("cache_attention", received(query_HSd, self.keys, self.scale, self.sight))
 
