@@ -1,9 +1,11 @@
 """Pool the patches of a tile to a smaller grid: vectors by torch's own operation, provenance by its taps."""
 
-# K = tiles, R, C = rows and columns of patches, k, r, c = those of the pooled grid, D = width
+# K = tiles, R, C = rows and columns of patches, k, r, c = those after pooling, D = width
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -100,72 +102,78 @@ def pooled(tokens: T, how: Pooling) -> T:
 
 def pooled_features(features: Tensor, source: Source, how: Pooling) -> Tensor:
     """[k * r * c, D] from [K * R * C, D]."""
-    x_KDRC = features.reshape(len(source.tiles), source.rows, source.cols, -1).permute(0, 3, 1, 2)
+    x_KDRC = _maps(features, source.rows, source.cols)
     if how.method == "bilinear":
-        out_kDrc = interpolate(x_KDRC, how.grid, mode="bilinear", align_corners=False)
-    elif how.frames is None:
-        out_kDrc = adaptive_avg_pool2d(x_KDRC, how.grid)
-    else:
-        x_DKRC = x_KDRC.transpose(0, 1)
-        out_kDrc = adaptive_avg_pool3d(x_DKRC, (how.frames, *how.grid)).transpose(0, 1)
-    return out_kDrc.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+        return _rows(interpolate(x_KDRC, how.grid, mode="bilinear", align_corners=False))
+    if how.frames is None:
+        return _rows(adaptive_avg_pool2d(x_KDRC, how.grid))
+    out_Dkrc = adaptive_avg_pool3d(x_KDRC.transpose(0, 1), (how.frames, *how.grid))
+    return _rows(out_Dkrc.transpose(0, 1))
 
 
 def pooled_places(tokens: T, how: Pooling) -> T:
     """The pooled tokens with vectors of width 0: members, shares, homes and side channels alone."""
     source = tokens.source
     tiles = len(source.tiles)
-    frames = tiles if how.frames is None else how.frames
-    # a separable window: the taps of an output are the product of those along time, rows and columns
-    axes = [
-        _taps(tiles, frames, "average", tokens.device),
-        _taps(source.rows, how.grid[0], how.method, tokens.device),
-        _taps(source.cols, how.grid[1], how.method, tokens.device),
-    ]
-    groups = frames * how.grid[0] * how.grid[1]
-    shape = (frames, how.grid[0], how.grid[1])
-    row = torch.zeros((), dtype=torch.long, device=tokens.device)
-    weight = torch.ones((), device=tokens.device)
-    for axis, (size, (index, part)) in enumerate(zip((tiles, source.rows, source.cols), axes, strict=True)):
-        at = [1] * 6
-        at[axis], at[axis + 3] = index.shape
-        row = row * size + index.reshape(at)
-        weight = weight * part.reshape(at)
-    group = torch.arange(groups, device=tokens.device).reshape(*shape, 1, 1, 1).expand_as(row)
-    real = weight > 0
-    bare = tokens.with_features(tokens.features[:, :0]).select(row[real])
-    return bare.merge(group[real], weight[real], groups=groups, kind=Kind.POOLED)
+    time = _Axis(tiles, tiles if how.frames is None else how.frames, "average")
+    rows, cols = _Axis(source.rows, how.grid[0], how.method), _Axis(source.cols, how.grid[1], how.method)
+    return _windows(tokens, (time, rows, cols))
 
 
 def resampled(tokens: T, size: tuple[int, int], out: tuple[int, int]) -> T:
     """The tokens of one whole map of (rows, columns), row by row, interpolated to a smaller one."""
-    map_1DRC = tokens.features.T.reshape(1, -1, *size)
-    features = interpolate(map_1DRC, out, mode="bilinear", align_corners=False)[0].flatten(1).T
-    (row_rn, of_row_rn), (col_cm, of_col_cm) = (
-        _taps(*sides, "bilinear", tokens.device) for sides in zip(size, out, strict=True)
-    )
-    index = row_rn[:, None, :, None] * size[1] + col_cm[None, :, None, :]
-    weight = of_row_rn[:, None, :, None] * of_col_cm[None, :, None, :]
-    group = torch.arange(out[0] * out[1], device=tokens.device).reshape(*out, 1, 1).expand_as(index)
+    small = interpolate(_maps(tokens.features, *size), out, mode="bilinear", align_corners=False)
+    places = _windows(tokens, [_Axis(*sides, "bilinear") for sides in zip(size, out, strict=True)])
+    return places.with_features(_rows(small))
+
+
+def _maps(features: Tensor, rows: int, cols: int) -> Tensor:
+    """[K, D, R, C] without a copy: channels last, which torch's operations are fastest on."""
+    return features.reshape(-1, rows, cols, features.shape[1]).permute(0, 3, 1, 2)
+
+
+def _rows(map_KDRC: Tensor) -> Tensor:
+    return map_KDRC.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """`size` places along one axis become `out`."""
+
+    size: int
+    out: int
+    method: Method
+
+    def taps(self) -> tuple[Tensor, Tensor]:
+        """[out, n] long: the places that go into each of `out`; [out, n] float32: weights, 0: padding.
+
+        They are read off what torch's operation does to the unit vectors. On the CPU.
+        """
+        unit = torch.eye(self.size)
+        if self.method == "average":
+            weight = adaptive_avg_pool1d(unit, self.out).T
+        else:
+            weight = interpolate(unit[None], self.out, mode="linear", align_corners=False)[0].T
+        most = int((weight > 0).sum(1).max())
+        index = (weight > 0).to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        return index, weight.gather(1, index)
+
+
+def _windows(tokens: T, axes: Sequence[_Axis]) -> T:
+    """Each result the weighted mean of its window, which is the product of its windows along the axes."""
+    row, weight = torch.zeros((), dtype=torch.long), torch.ones(())
+    for number, axis in enumerate(axes):
+        index, part = axis.taps()
+        shape = [1] * 2 * len(axes)  # the axes of the result, then those of the window
+        shape[number], shape[number + len(axes)] = index.shape
+        row = row * axis.size + index.reshape(shape)
+        weight = weight * part.reshape(shape)
+    groups = math.prod(axis.out for axis in axes)
+    group = torch.arange(groups).reshape(*row.shape[: len(axes)], *[1] * len(axes)).expand_as(row)
     real = weight > 0
-    bare = tokens.with_features(tokens.features[:, :0]).select(index[real])
-    merged = bare.merge(group[real], weight[real], groups=out[0] * out[1], kind=Kind.POOLED)
-    return merged.with_features(features)
-
-
-def _taps(size: int, out: int, method: Method, device: torch.device) -> tuple[Tensor, Tensor]:
-    """[out, n] long: the inputs of every output along one axis; [out, n] float32: their weights, 0: padding.
-
-    They are read off what torch's operation does to the unit vectors.
-    """
-    unit = torch.eye(size, device=device)
-    if method == "average":
-        weight = adaptive_avg_pool1d(unit, out).T
-    else:
-        weight = interpolate(unit[None], out, mode="linear", align_corners=False)[0].T
-    most = int((weight > 0).sum(1).max())
-    index = (weight > 0).to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
-    return index, weight.gather(1, index)
+    row, group, weight = (x[real].to(tokens.device) for x in (row, group, weight))
+    bare = tokens.with_features(tokens.features[:, :0])
+    return bare.select(row).merge(group, weight, groups=groups, kind=Kind.POOLED)
 
 
 def _by(sides: tuple[int, int]) -> str:
