@@ -34,8 +34,8 @@ class Decoder:
         last = [state.hidden[-1:].to(model.device, model.dtype) for state in states]
         self.logits = model.logits(torch.stack(last))[:, -1]
         self._lengths = [len(state.input) for state in states]
-        self._ahead = _ahead(states)
-        self._start = [state.next_position for state in states]
+        self._first = _first(states)  # per layer, the items' positions of the first token
+        self._position = {at: torch.tensor(at, device=model.device) for at in set(self._first)}
         self._steps = 0
         self._shown = Shown(states, model.device) if any(s.hiding for s in states) else None
         self._cached = [length for state in states for length in state.cache.lengths]
@@ -72,18 +72,12 @@ class Decoder:
         """[B, V] logits after one more token per item; also in `logits`."""
         model = self.model
         hidden = model.embed(torch.tensor(ids, device=model.device))[:, None]
-        places: dict[tuple[int, ...], tuple[Tensor, Any]] = {}
-        for index, cache in enumerate(self._layers):
-            now = tuple(
-                start + ahead + self._steps
-                for start, ahead in zip(self._start, self._ahead[index], strict=True)
-            )
-            if now not in places:
-                position = torch.tensor(now, device=model.device)
-                places[now] = position, model.rope(hidden, position[:, None])
-            position, rope = places[now]
-            cache.admit(position)
-            hidden = self._layer(index, cache, hidden, position, max(now), rope)
+        ropes = {at: model.rope(hidden, position[:, None]) for at, position in self._position.items()}
+        for index, (at, cache) in enumerate(zip(self._first, self._layers, strict=True)):
+            cache.admit(self._position[at])
+            latest = max(at) + self._steps
+            hidden = self._layer(index, cache, hidden, self._position[at], latest, ropes[at])
+        self._position = {at: position + 1 for at, position in self._position.items()}
         self._steps += 1
         context.count(cost.layers_decode(model.facts, [n + self._steps for n in self._cached]))
         self.logits = model.logits(hidden)[:, -1]
@@ -118,16 +112,11 @@ def _weights(query_BHd: Tensor, cache: Growing, scale: float, mask_BH1C: Tensor 
     return score_BHC.softmax(-1)
 
 
-def _ahead(states: Sequence[LLMState]) -> list[list[int]]:
-    """Per layer and item, how far its positions are beyond the state's: layers before a `repacked` are."""
-    latest = [
-        [c.position.max() if c.length else c.position.new_tensor(-1) for c in state.cache.layers]
-        for state in states
+def _first(states: Sequence[LLMState]) -> list[tuple[int, ...]]:
+    """Per layer, every item's position of the first token: behind its keys, if a repack left them ahead."""
+    latest_BL = [
+        torch.stack([c.position.max() if c.length else c.position.new_tensor(-1) for c in s.cache.layers])
+        for s in states
     ]
-    if not latest[0]:
-        return []
-    last_BL = [torch.stack(one).tolist() for one in latest]
-    return [
-        [max(0, last + 1 - state.next_position) for last, state in zip(of_layer, states, strict=True)]
-        for of_layer in zip(*last_BL, strict=True)
-    ]
+    last_LB = torch.stack([one.to(latest_BL[0].device) for one in latest_BL], 1).tolist()
+    return [tuple(max(s.next_position, n + 1) for s, n in zip(states, of, strict=True)) for of in last_LB]
