@@ -65,13 +65,17 @@ class Spread:
 
 @dataclass(frozen=True)
 class Case:
-    """Sides to compare. target: what a ratio should not exceed, by side (to the base) or `side/other`."""
+    """Sides to compare. target: what a ratio should not exceed, by side (to the base) or `side/other`.
+
+    warm: untimed calls of every side before the first turn (on CUDA at least 3); 0 where `sides` warms up.
+    """
 
     name: str
     sides: Callable[[], Sides]
     base: str
     measure: Literal["time", "peak"] = "time"
     repeats: int = 7
+    warm: int = 1
     per: float = 1.0
     unit: str = "s"
     scale: float = 1.0  # figures are multiplied by it: 1e6 for us
@@ -254,7 +258,7 @@ def _work(case: Case, side: str, asked: argparse.Namespace) -> None:
         samples = {side: [(device_peak if asked.clock == "cuda" else peak)(sides[side])]}
     else:
         clocks = {"process": time.process_time, "wall": time.perf_counter, "cuda": None}
-        warm = 3 if asked.clock == "cuda" else 1
+        warm = max(case.warm, 3) if asked.clock == "cuda" else case.warm
         samples = alternate(sides, asked.repeats or case.repeats, clocks[asked.clock], warm)
     print(MARK + json.dumps(samples))
 
