@@ -188,7 +188,7 @@ def write_model(folder: Path, kind: str, config: dict[str, Any], tokenizer: Toke
 def write_pllava(folder: Path) -> None:
     """PLLaVA: one file with all parts, its language model wrapped by peft, LoRA on queries and values."""
     tokenizer = make_tokenizer(first="<unk>", last=("<image>", "<pad>"))
-    image, size = tokenizer.token_to_id("<image>"), tokenizer.get_vocab_size()
+    image, size = tokenizer.get_vocab()["<image>"], tokenizer.get_vocab_size()
     text = {**PLLAVA["text_config"], "vocab_size": size, "pad_token_id": image + 1}
     config = {**PLLAVA, "text_config": text, "image_token_index": image, "pad_token_id": image + 1}
     width, tower = text["hidden_size"], PLLAVA["vision_config"]
@@ -262,7 +262,7 @@ def write_small_files(folder: Path, kind: str, layout: str, tokenizer: Tokenizer
         "model_max_length": 4096,
         "clean_up_tokenization_spaces": False,
     })  # fmt: skip
-    pad = tokenizer.token_to_id("<pad>")
+    pad = tokenizer.get_vocab()["<pad>"]
     write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": pad})
     write_json(folder / "tokenloom.json", {"random_weights": True, "template": template})
     card = CARD.format(name=folder.name, kind=kind, layout=layout)

@@ -81,6 +81,7 @@ def image_facts(files: Files, tower: TowerFacts, preprocessor: Json) -> ImageFac
     plain = plain_image_facts(tower, preprocessor, str(where))
     frames = plain.pop("aspect")
     if files.pllava:
+        _check_pooling(files)
         return ImageFacts(**plain, aspect="pllava")
     aspect, merge, rounding, pinpoints = _asked(files, preprocessor, frames, tower.size)
     found = re.fullmatch(r"(anyres)_max_([1-9]\d*)", str(aspect))
@@ -122,6 +123,15 @@ def _asked(
     pinpoints = tuple((width, height) for height, width in _pinpoints(rows_first, where, side))
     aspect = config.get("vision_aspect_ratio", "anyres_max_9") if onevision else "anyres"
     return aspect, "spatial_unpad", "hf", pinpoints
+
+
+def _check_pooling(files: Files) -> None:
+    """PLLaVA's grid is the graph's to choose, as in its evaluation; how it pools is the checkpoint's."""
+    method = files.config.get("pooling_method", "avg")
+    if method != "avg":
+        raise CheckpointError(
+            f"{files.folder / 'config.json'}: pooling_method {method!r} is not supported; supported: avg"
+        )
 
 
 def qwen_tower_facts(config: Json) -> TowerFacts:
@@ -248,7 +258,7 @@ def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
 
 
 def _template(family: str, name: str) -> str:
-    if family == "pllava":
+    if family == "pllava" and "34b" not in name.lower():  # which is a Yi, and speaks ChatML
         return "pllava"
     if family == "mistral":
         return "mistral_instruct"

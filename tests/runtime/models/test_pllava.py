@@ -126,6 +126,22 @@ def test_told_from_llava_hf(tmp_path: Path, sign: str) -> None:
     assert (facts.image.aspect, facts.chat.template) == ("square", "vicuna_v1")  # type: ignore[union-attr]
 
 
+def test_the_large_one_speaks_chatml(tmp_path: Path) -> None:
+    """PLLaVA-34B is a Yi, known by its name; the others speak PLLaVA's own USER and ASSISTANT."""
+    write.write_pllava(tmp_path / "pllava-34b")
+    write.write_pllava(tmp_path / "pllava-13b")
+    facts = [load_model(checkpoint=str(tmp_path / f"pllava-{n}b")).chat.facts.chat for n in (34, 13)]
+    assert [f.template for f in facts if f is not None] == ["chatml_direct", "pllava"]
+
+
+def test_other_pooling_is_refused(tmp_path: Path) -> None:
+    """A checkpoint that was trained to take maxima says so in its configuration."""
+    write.write_pllava(tmp_path, pooling_method="max")
+    assert message(tmp_path) == (
+        f"{tmp_path / 'config.json'}: pooling_method 'max' is not supported; supported: avg"
+    )
+
+
 def test_facts(tmp_path: Path) -> None:
     """Features of the second to last layer without [CLS]; the image token from config.json."""
     write.write_pllava(tmp_path)
