@@ -50,17 +50,13 @@ def describe_model(
     found = open_checkpoint(resolve(checkpoint, revision), checkpoint)
     alpha = chosen_alpha(checkpoint, found.language.lora if found.language else {}, lora_alpha)
 
-    def handle(kind: type[Any], part: str) -> Model[Any]:
-        return _handle(kind, f"llava {part}", found, part, dtype, device)
+    def handle(kind: type[Any], part: str, alpha: float | None = None) -> Model[Any]:
+        return _handle(kind, f"llava {part}", found, part, dtype, device, alpha)
 
-    language = handle(LanguageModel, "language")
-    if alpha is not None:  # two strengths are two models; the other parts are shared
-        print_ = part_print(found, "language", alpha)
-        language = replace(language, fingerprint=print_, options={"lora_alpha": repr(alpha)})
     return Handles(
         handle(VisionTower, "tower"),
         handle(Projector, "projector"),
-        language,
+        handle(LanguageModel, "language", alpha),  # two strengths are two models; the other parts are shared
         handle(ChatFormat, "chat"),
     )
 
@@ -115,16 +111,23 @@ def open_projector_at(folder: Path, file: str, shown: str, kind: str | None) -> 
 
 
 def _handle(
-    kind: type[Any], loader: str, found: Checkpoint, part: str, dtype: str, device: str
+    kind: type[Any],
+    loader: str,
+    found: Checkpoint,
+    part: str,
+    dtype: str,
+    device: str,
+    lora_alpha: float | None = None,
 ) -> Model[Any]:
     return Model(
         kind=kind,
         loader=loader,
         folder=str(found.folder),
-        fingerprint=part_print(found, part),
+        fingerprint=part_print(found, part, lora_alpha),
         dtype=dtype,
         device=device,
         facts=found.facts,
+        options={} if lora_alpha is None else {"lora_alpha": repr(lora_alpha)},
     )
 
 
