@@ -41,7 +41,10 @@ def _foresee(
     tokens_known = sum(count for count in counts if count is not None)
     if limit is not None and tokens_known >= limit and not truncate:
         raise _too_long(f"{tokens_known} visual tokens and the text", limit)
-    return None if llm is None else KnownState(layer=0, model=llm.fingerprint)
+    if llm is None:
+        return None
+    total = None if len(counts) < len(visual) or None in counts else tokens_known
+    return KnownState(layer=0, model=llm.fingerprint, visual=total)
 
 
 @node(lane="gpu", foresee=_foresee)

@@ -28,7 +28,8 @@ def _foresee(
     if isinstance(inputs, KnownState):
         check_model("prefill.inputs", llm, inputs.model)
     check_layers(own_needs(context.wanted() or ()), done, end)
-    return KnownState(layer=end, model=llm.fingerprint)
+    visual = inputs.visual if isinstance(inputs, KnownState) else None
+    return KnownState(layer=end, model=llm.fingerprint, visual=visual)
 
 
 def _foresee_logits(llm: Model[LanguageModel] | None, state: object, *, rows: str) -> None:

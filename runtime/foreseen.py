@@ -59,8 +59,9 @@ class KnownPair:
 class KnownState:
     """How many layers will have run, 0 for a placed prompt; `model`: fingerprint of the language model.
 
-    Stands for `LLMInput` and `LLMState`.
+    `visual`: visual tokens at most, None: not known. Stands for `LLMInput` and `LLMState`.
     """
 
     layer: int
     model: str = ""
+    visual: int | None = None
