@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..runtime.channels import channel
 from ..runtime.errors import GraphError, WiringError
+from ..runtime.foreseen import KnownState
 from ..runtime.groups import Groups, Select, Special, visual_groups
 from ..runtime.needs import Need, Needs
 from ..runtime.node import node
@@ -44,7 +45,10 @@ def _foreseeing(where: str) -> Callable[..., Any]:
     """What is known of a state stays true; a budget or a mode that cannot work is refused."""
 
     def foresee(state: Any, **widgets: Any) -> Any:
-        Share(**{name: widgets[name] for name in SHARE}).check(where)
+        share = Share(**{name: widgets[name] for name in SHARE})
+        share.check(where)
+        if isinstance(state, KnownState) and state.visual is not None:
+            share.of(where, torch.tensor([state.visual]))  # what is too much of all is too much of a group
         if widgets.get("mode") == "mask":
             _check_mask(**{name: widgets[name] for name in MASK})
         return state

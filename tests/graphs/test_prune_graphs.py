@@ -11,6 +11,7 @@ import torch
 from tokenloom import load, run
 from tokenloom.runtime.errors import BudgetError, GraphError
 from tokenloom.runtime.graph import Wire
+from tokenloom.runtime.plan import plan
 from tokenloom.runtime.values import LLMState, Tokens
 
 PICTURE = Path(__file__).parents[2] / "examples" / "media" / "shapes.png"
@@ -51,6 +52,26 @@ def test_fastv_refuses_layers_and_budgets_that_are_not_there() -> None:
     assert str(budget.value) == (
         "prune_by_attention.drop 1.0: no visual token would stay; keep some, or set allow_none: true"
     )
+
+
+def test_what_leaves_nothing_of_all_is_found_while_planning(tmp_path: Path) -> None:
+    """The number of visual tokens is known before a weight is read, through tower, projector and layers."""
+    with pytest.raises(BudgetError) as error:
+        plan(load("fastv"), {"image": PICTURE, "r": 0.999})
+    assert str(error.value) == (
+        "prune_by_attention: drop 0.999 of visual tokens (144) keeps none of them; set drop to 0.996, "
+        "rounding: at_least_one, or allow_none: true to go on without any"
+    )
+    file = tmp_path / "many.yaml"
+    file.write_text(
+        "tokenloom: 1\nextends: fastv\nparams: {keep: {type: int}}\n"
+        "nodes: {pruned: {drop: null, keep: $keep}}\n"
+    )
+    with pytest.raises(BudgetError) as error:
+        plan(load(file), {"image": PICTURE, "keep": 145})
+    assert str(error.value) == "prune_by_attention: keep 145 of 144 visual tokens; set keep to 144 or less"
+    assert len(plan(load(file), {"image": PICTURE, "keep": 144}).steps) == 12
+    assert len(plan(load(file), {"image": [PICTURE, PICTURE], "keep": 288}).steps) == 12
 
 
 def test_a_pyramid_narrows_three_times() -> None:
