@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -309,3 +309,31 @@ def test_positions_of_three_axes_cannot_be_repacked() -> None:
     assert len(prune_by_attention(state, keep=1)) == 6
     with pytest.raises(GraphError, match="M-RoPE"):
         prune_by_attention(state, keep=1, positions="repack")
+
+
+@pytest.mark.gpu
+def test_the_same_on_a_gpu() -> None:
+    """All three keep there what they keep on the CPU, the random one too."""
+    runs = [Run(7, frame, kind) for frame in range(5) for kind in (Kind.STATIC, Kind.DYNAMIC)]
+    score = torch.rand(70, generator=torch.Generator().manual_seed(0)).mul(9).round().tolist()
+    state = scored(*score, wires=(visual_tokens(*runs),))
+    moved = _moved(state, "cuda")
+    for prune in PRUNES:
+        for select in ("local", "global"):
+            here, there = (prune(s, ratio=0.3, select=select) for s in (state, moved))
+            assert there.hidden.device.type == "cuda"
+            assert there.row.tolist() == here.row.tolist()
+            assert there.cache.layers[0].keys.cpu().equal(here.cache.layers[0].keys)
+
+
+def _moved(value: Any, device: str) -> Any:
+    """The same value with every tensor in it on a device."""
+    if isinstance(value, Tensor | VisualTokens):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(_moved(one, device) for one in value)
+    if isinstance(value, dict):
+        return {key: _moved(one, device) for key, one in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)})
+    return value
