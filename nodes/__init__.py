@@ -3,6 +3,7 @@
 from .cluster import cluster_spatial as cluster_spatial
 from .cluster import cluster_temporal as cluster_temporal
 from .cluster import merge_static as merge_static
+from .cost import measure_cost as measure_cost
 from .encode import encode_vision as encode_vision
 from .generate import generate as generate
 from .inspect import attention_map as attention_map
