@@ -16,10 +16,10 @@ from ..runtime.errors import WiringError
 from ..runtime.foreseen import KnownTokens
 from ..runtime.grouping import Groups, cluster_groups, clusters_of, runs_of
 from ..runtime.node import node
-from ..runtime.places import finite_norms, mean_cosine, place_of
+from ..runtime.places import check_finite, mean_cosine, norms, place_of
 from ..runtime.segmentation import refine_clusters, run_numbers
 from ..runtime.values import Kind, Segments, Tokens
-from ..runtime.values.membership import summed
+from ..runtime.values.membership import by_group, group_sums, mean
 from ..runtime.widgets import Range
 
 Noise = Literal["none", "upstream"]
@@ -60,8 +60,8 @@ def cluster_temporal(
     """
     frames = tokens.source.frames
     _check_single(frames, single)
-    finite_norms("cluster_temporal", tokens)
     feature_TC = _frame_means(tokens, frames)
+    check_finite("cluster_temporal", tokens, feature_TC)
     noise_1T = None if noise == "none" else _drawn(frames, seed, tokens.device)[None]
     clusters = max(int(frames * ratio), 1)
     label_1T = dpc_knn(feature_TC[None], clusters, neighbours, noise=noise_1T).label
@@ -87,7 +87,8 @@ def _frame_means(tokens: Tokens, frames: int) -> Tensor:
             f"cluster_temporal.tokens: frame {frame} of {frames} has no tokens; cut the clip into segments "
             "before tokens of whole frames are dropped"
         )
-    return summed(tokens.features, frame_N, one_N, frames) / count_T[:, None]
+    sums = [s for _, s in group_sums(tokens.features, *by_group(frame_N, frames), one_N)]
+    return torch.cat(sums) / count_T[:, None]
 
 
 def _drawn(count: int, seed: int, device: torch.device) -> Tensor:
@@ -131,7 +132,8 @@ def merge_static(
             "wire the segments that cluster_temporal made of the same clip"
         )
     tokens = _prepared(_by_frame(tokens), positions)
-    norm_N = finite_norms("merge_static", tokens)
+    norm_N = norms(tokens)
+    check_finite("merge_static", tokens, norm_N)
     frame_N, segment_T = tokens.frame, segments.of_frame.to(tokens.device)
     group_N, groups = _whole_places(tokens, segment_T)
     static_G = mean_cosine(tokens.features, norm_N, group_N, groups) > tau
@@ -233,7 +235,6 @@ def cluster_spatial(
     seed: of the noise.
     """
     tokens = _prepared(tokens, positions)
-    finite_norms("cluster_spatial", tokens)
     n, frames = len(tokens), tokens.source.frames
     number_N = torch.arange(n, device=tokens.device)
     static_N = tokens.kind == int(Kind.STATIC)
@@ -253,13 +254,15 @@ def cluster_spatial(
             kind.masked_fill_(kind != int(Kind.STATIC), int(Kind.DYNAMIC))
     kind_M = torch.empty(total, dtype=torch.uint8, device=tokens.device).scatter_(0, out_N, kind_N)
     group_N = torch.empty_like(out_N).scatter_(0, groups.order, out_N)
-    return tokens.merge(group_N, groups=total, kind=kind_M)
+    out = tokens.merge(group_N, groups=total, kind=kind_M)
+    check_finite("cluster_spatial", tokens, norms(out))
+    return out
 
 
 def _by_mean(out_N: Tensor, total: int) -> Tensor:
     """[M] long: each cluster's number when they are sorted by the mean place of their tokens."""
     place_N = torch.arange(len(out_N), device=out_N.device)
     one_N = torch.ones(len(out_N), device=out_N.device)
-    sum_M, count_M = summed(torch.stack([place_N.float(), one_N], 1), out_N, one_N, total).unbind(1)
+    sum_M, count_M = mean(torch.stack([place_N.float(), one_N], 1), out_N, one_N, total).unbind(1)
     order_M = (sum_M / count_M).argsort(stable=True)
     return torch.empty_like(order_M).scatter_(0, order_M, torch.arange(total, device=out_N.device))

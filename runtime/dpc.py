@@ -57,13 +57,24 @@ def distances(x_BNC: Tensor) -> Tensor:
     if n <= EXACT:
         return torch.cdist(x_BNC, x_BNC) / math.sqrt(c)
     y_BNC = x_BNC - x_BNC[:, :1]  # a large common part would cost the products their digits
-    product_BNN = torch.bmm(y_BNC, y_BNC.mT)
+    product_BNN = _products(y_BNC)
     square_BN = product_BNN.diagonal(dim1=1, dim2=2).clone()
     both_BNN = square_BN[:, :, None] + square_BN[:, None, :]
     apart_BNN = torch.sub(both_BNN, product_BNN, alpha=2)
     rounding = 8 * torch.finfo(y_BNC.dtype).eps  # of the products; below it tokens count as equal
     apart_BNN.masked_fill_(apart_BNN <= both_BNN.mul_(rounding), 0)
     return apart_BNN.div_(c).sqrt_()
+
+
+def _products(y_BNC: Tensor) -> Tensor:
+    """[B, N, N]: of all pairs of a set; of the lower left quarter, mirrored, none is computed twice."""
+    n = y_BNC.shape[1]
+    half = -(-n // 16) * 8
+    out_BNN = y_BNC.new_empty(len(y_BNC), n, n)
+    out_BNN[:, :half] = torch.bmm(y_BNC[:, :half], y_BNC.mT)
+    out_BNN[:, half:, half:] = torch.bmm(y_BNC[:, half:], y_BNC[:, half:].mT)
+    out_BNN[:, half:, :half] = out_BNN[:, :half, half:].mT
+    return out_BNN
 
 
 def cluster_distances(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .dpc import cluster_distances, distances
 
-MOST = 1 << 22  # numbers in one block: of features, or of padded distances
+MOST = 1 << 20  # numbers in one block: of features, or of padded distances
 
 
 class Run(NamedTuple):

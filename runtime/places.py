@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .errors import WiringError
 from .values import Tokens
-from .values.membership import summed
+from .values.membership import by_group, group_sums
 
 
 def place_of(tokens: Tokens) -> tuple[Tensor, int]:
@@ -47,20 +47,29 @@ def mean_cosine(features: Tensor, norm_N: Tensor, group_N: Tensor, groups: int) 
     """
     some_N = norm_N > 0
     unit_N = torch.where(some_N, 1 / norm_N, 0)
-    length_G = torch.linalg.vector_norm(summed(features, group_N, unit_N, groups), dim=1)
-    one_N = torch.ones_like(unit_N)
-    own_G, size_G = summed(torch.stack([some_N.to(one_N), one_N], 1), group_N, one_N, groups).unbind(1)
-    return torch.where(size_G > 1, (length_G.square() - own_G) / (size_G * (size_G - 1)), -torch.inf)
+    sums = group_sums(features, *by_group(group_N, groups), unit_N)
+    lengths = [torch.linalg.vector_norm(sum_GC, dim=1) for _, sum_GC in sums]
+    square_G = torch.cat([norm_N[:0], *lengths]).square()
+    counts_2G = norm_N.new_zeros(2, groups + 1)
+    own_G, size_G = counts_2G.index_add_(
+        1, group_N.clamp_max(groups), torch.stack([some_N.to(norm_N), torch.ones_like(norm_N)])
+    )[:, :groups]
+    return torch.where(size_G > 1, (square_G - own_G) / (size_G * (size_G - 1)), -torch.inf)
 
 
-def finite_norms(where: str, tokens: Tokens) -> Tensor:
-    """[N] float: the length of every vector; a WiringError when one holds nan or inf."""
+def norms(tokens: Tokens) -> Tensor:
+    """[N] float32 or float64: the length of every vector."""
     x = tokens.features
     norm_N: Tensor = torch.linalg.vector_norm(x, dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
-    if not bool(norm_N.isfinite().all()):
-        token = int((~norm_N.isfinite()).nonzero()[0, 0])
-        raise WiringError(
-            f"{where}.tokens: token {token} (frame {int(tokens.frame[token])}) holds nan or inf; look at "
-            "what made it (dtype float16 overflows where float32 and bfloat16 do not)"
-        )
     return norm_N
+
+
+def check_finite(where: str, tokens: Tokens, made: Tensor) -> None:
+    """A WiringError when nan or inf of the tokens has got into what was made of all of them."""
+    if bool(made.isfinite().all()):
+        return
+    token = int((~norms(tokens).isfinite()).nonzero()[0, 0])
+    raise WiringError(
+        f"{where}.tokens: token {token} (frame {int(tokens.frame[token])}) holds nan or inf; look at what "
+        "made it (float16 overflows where float32 and bfloat16 do not)"
+    )

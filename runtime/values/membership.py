@@ -5,9 +5,16 @@ N = rows, M = memberships, G = groups
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
+
+CACHED = 1 << 18  # numbers of a block that stays in the cache of a CPU core
 
 
 def grouped(group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -31,22 +38,64 @@ def starts(count: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, assign: Tensor, part: Tensor, groups: int) -> Tensor:
-    """Sum of `part * x` per group, summed in at least float32."""
-    return summed(x, assign, part, groups).to(x.dtype)
+    """Sum of `part * x` per group, in at least float32; a row that is alone in its group is copied."""
+    order, begin = by_group(assign, groups)
+    out = roomy((groups, *x.shape[1:]), x.dtype, x.device)
+    if x.device.type != "cpu" or not len(order):
+        for some, sums in group_sums(x, order, begin, part):
+            out[some] = sums
+        return out
+    size = begin.diff()
+    torch.index_select(x, 0, order[begin[:-1].clamp_max(len(order) - 1)], out=out)
+    several = (size != 1).nonzero()[:, 0]
+    order = order[(size != 1).repeat_interleave(size)]
+    for some, sums in group_sums(x, order, starts(size[several]), part):
+        out[several[some]] = sums.to(x.dtype)
+    return out
 
 
-def summed(x: Tensor, assign: Tensor, part: Tensor, groups: int) -> Tensor:
-    """Sum of `part * x` per group as at least float32; without waiting for the device.
+def by_group(assign: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """[N] long: the rows group after group; [groups + 1] long: where in it each begins, and the last ends.
 
-    assign: [N] long, 0 and up; rows of groups beyond the last are left out.
+    assign: [N] long, 0 and up; rows of groups beyond the last come last.
     """
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    wide = wide.flatten(1) if x.ndim > 1 else wide[:, None]
     order = assign.argsort(stable=True)
-    begin = torch.searchsorted(assign[order], torch.arange(groups + 1, device=x.device))
-    # reads every row once and copies none; the last of the bags holds the rows that are left out
-    bags = embedding_bag(order, wide, begin, mode="sum", per_sample_weights=part.to(wide.dtype)[order])
-    return bags[:groups].reshape(groups, *x.shape[1:])
+    return order, torch.searchsorted(assign[order], torch.arange(groups + 1, device=assign.device))
+
+
+def group_sums(x: Tensor, order: Tensor, begin: Tensor, part: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Which groups, and their sums of `part * x` in at least float32, block after block.
+
+    On the CPU a block stays in the cache; elsewhere there is but one, and nothing waits for the device.
+    order, begin: as `by_group` gives them.
+    """
+    dtype, groups = torch.promote_types(x.dtype, torch.float32), len(begin) - 1
+    rows = x.flatten(1) if x.ndim > 1 else x[:, None]
+    part = part.to(dtype)
+    step, cuts = groups, [0, len(order)]
+    if x.device.type == "cpu":
+        step = max(CACHED // max(rows.shape[1], 1), 1)
+        cuts = begin[[*range(0, groups, step), groups]].tolist()
+    for block, (first, end) in enumerate(pairwise(cuts)):
+        some = slice(block * step, min(block * step + step, groups))
+        index = order[first:end]
+        weight, source = part[index], rows
+        if dtype != x.dtype:
+            source, index = rows[index].to(dtype), torch.arange(len(index), device=x.device)
+        bags = begin[some.start : some.stop + 1] - first  # the last holds what is in no group
+        # reads every row once and copies none
+        sums = embedding_bag(index, source, bags, mode="sum", per_sample_weights=weight)
+        yield some, sums[:-1].reshape(len(bags) - 1, *x.shape[1:])
+
+
+def roomy(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An empty tensor; a large one on the CPU from numpy, which asks the kernel for huge pages.
+
+    Fresh memory costs a fault for every page: filling 80 MB of small pages takes 40 ms, of huge ones 10.
+    """
+    if device.type != "cpu" or 0 in shape:
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).reshape(shape)
 
 
 def united(

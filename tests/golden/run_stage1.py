@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tokenloom.nodes.cluster import _frame_means, cluster_spatial, cluster_temporal, merge_static
 from tokenloom.runtime.dpc import dpc_knn
-from tokenloom.runtime.places import finite_norms, mean_cosine
+from tokenloom.runtime.places import mean_cosine, norms
 from tokenloom.runtime.segmentation import refine_clusters, run_numbers
 from tokenloom.runtime.values import Kind, Segments, Source, Tile, Tokens, VisualTokens
 
@@ -92,7 +92,7 @@ def stage1(case: Case) -> None:
 
     places = frames.shape[1]
     group = (cut.of_frame[:, None] * places + torch.arange(places)).flatten()
-    cosine = mean_cosine(tokens.features, finite_norms("golden", tokens), group, len(cut) * places)
+    cosine = mean_cosine(tokens.features, norms(tokens), group, len(cut) * places)
     case.check(cosine.reshape(len(cut), places), "similarity", tolerance="similarity")
     count = torch.zeros(len(tokens.source), dtype=torch.bool)
     count[merged.member] = (merged.kind == int(Kind.STATIC))[merged.owner]
