@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding_bag, normalize
 
 Mode = Literal["h2o", "pivot", "weighted", "avg"]
 Pairing = Literal["own", "released"]
@@ -133,10 +133,22 @@ def shares(near: Nearest, mode: Literal["pivot", "weighted", "avg"], pairing: Pa
 def merged(x_HCd: Tensor, kept_HR: Tensor, gone_HP: Tensor, share: Shares) -> Tensor:
     """[H, R, d]: kept rows with the others in them; summed in float32, returned in the format of `x`."""
     stay_HRd, go_HPd = rows(x_HCd, kept_HR).float(), rows(x_HCd, gone_HP).float()
-    index_HPd = share.target[..., None].expand_as(go_HPd)
-    sum_HRd = torch.zeros_like(stay_HRd).scatter_add_(1, index_HPd, go_HPd * share.weight[..., None])
-    count_HR = stay_HRd.new_zeros(kept_HR.shape).scatter_add_(1, share.target, share.joins)[..., None]
-    return ((stay_HRd * (1 + share.own * count_HR) + sum_HRd) / (1 + count_HR)).to(x_HCd.dtype)
+    sum_HRd = _sums(go_HPd, share.target, share.weight, kept_HR.shape[1])
+    count_HR1 = _sums(share.joins[..., None], share.target, torch.ones_like(share.joins), kept_HR.shape[1])
+    return ((stay_HRd * (1 + share.own * count_HR1) + sum_HRd) / (1 + count_HR1)).to(x_HCd.dtype)
+
+
+def _sums(x_HPd: Tensor, target_HP: Tensor, weight_HP: Tensor, targets: int) -> Tensor:
+    """[H, targets, d]: weighted sums of the rows of each target, always in the same order, on CUDA too."""
+    heads, _, width = x_HPd.shape
+    group_N = (target_HP + targets * torch.arange(heads, device=x_HPd.device)[:, None]).flatten()
+    sorted_N, order_N = group_N.sort(stable=True)
+    first_G = torch.searchsorted(sorted_N, torch.arange(heads * targets, device=x_HPd.device))
+    weight_N = weight_HP.flatten()[order_N]
+    rows_ND = x_HPd.reshape(-1, width)
+    return embedding_bag(order_N, rows_ND, first_G, mode="sum", per_sample_weights=weight_N).view(
+        heads, targets, width
+    )
 
 
 def rows(x_HCd: Tensor, index_HK: Tensor) -> Tensor:

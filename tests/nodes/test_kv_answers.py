@@ -152,6 +152,21 @@ def test_a_state_is_never_written(llm: Held) -> None:
     assert all(a.equal(b.keys) for a, b in zip(before, full.cache.layers, strict=True))
 
 
+@pytest.mark.gpu
+def test_compression_on_cuda() -> None:
+    """Tensors stay on their device, and the same keys are kept and merged alike, run after run."""
+    state, there = (
+        prefilled(llm, a_prompt(llm))
+        for llm in (language_handle(tiny_language("qwen2", device=device)) for device in ("cpu", "cuda"))
+    )
+    want, got, again = compress_kv(state), compress_kv(there), compress_kv(there)
+    for a, b, c in zip(want.cache.layers, got.cache.layers, again.cache.layers, strict=True):
+        assert b.keys.device.type == b.row.device.type == "cuda"
+        assert a.row.equal(b.row.cpu())
+        torch.testing.assert_close(a.keys, b.keys.cpu(), atol=1e-4, rtol=1e-4)
+        assert b.values.equal(c.values)
+
+
 def test_after_a_prune_between_layers(llm: Held) -> None:
     """FastV, then LOOK-M, as a graph: both prefills are asked for the attention that their caches got."""
     with Graph() as g:
