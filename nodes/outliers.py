@@ -65,9 +65,9 @@ def prune_outliers(
     """Of each tile the tokens that stand out, each plus its nearest by their attention, and one of the rest.
 
     Highest attention first, then samples, then the sum of all that was not chosen, weighted by attention; a
-    tile where nothing stands out is that sum alone. Nearest by cosine of the attention keys. [CLS] goes.
-    Errors: WiringError for attention, keys or vectors that are not finite. Source: LLaVA-PruMerge, sec. 3,
-    and its released code.
+    tile where nothing stands out is that sum alone. Nearest by cosine of the attention keys. What stands for
+    no patch ([CLS], newlines) goes. Errors: WiringError for attention, keys or vectors that are not finite.
+    Source: LLaVA-PruMerge, sec. 3, and its released code.
 
     plus: PruMerge+: evenly spaced samples come besides, so that flat regions are not lost.
     ratio: part of each tile's tokens that stands out, rounded down (published: 0.125); null: as many as are
@@ -81,13 +81,12 @@ def prune_outliers(
     _check(plus, ratio, duplicates)
     score_N = channel("prune_outliers", tokens, Need("cls_attention", layer, form="unsplit")).float()
     key_ND = channel("prune_outliers", tokens, Need("keys", layer, form="unsplit"))
-    patch_N = tokens.kind != int(Kind.CLS)
-    if not bool(patch_N.all()):
-        tokens, score_N, key_ND = tokens.select(patch_N), score_N[patch_N], key_ND[patch_N]
+    some_N = tokens.count > 0
+    if not bool(some_N.all()):
+        tokens, score_N, key_ND = tokens.select(some_N), score_N[some_N], key_ND[some_N]
     _check_finite({"attention": score_N, "keys": key_ND, "vectors": tokens.features})
     index_KM, valid_KM = tokens.by_tile()
-    score_KM = score_N[index_KM] if len(tokens) else torch.zeros_like(index_KM, dtype=torch.float32)
-    score_KM = score_KM.masked_fill(~valid_KM, 0)
+    score_KM = score_N[index_KM].masked_fill(~valid_KM, 0)
     samples: outliers.Samples = "none" if not plus else "thirds" if ratio is None else "whole"
     chosen = outliers.choose(
         score_KM, valid_KM, _part(score_KM, valid_KM, ratio, over), samples=samples, duplicates=duplicates

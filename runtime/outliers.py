@@ -18,6 +18,8 @@ def outlier_part(score_GM: Tensor, valid_GM: Tensor) -> Tensor:
 
     Percentiles as numpy's: linear between the two nearest.
     """
+    if not score_GM.shape[1]:
+        return torch.zeros(len(score_GM), dtype=torch.float64)
     value_GM, valid_GM = score_GM.cpu().double(), valid_GM.cpu()
     count_G = valid_GM.sum(1)
     ascending_GM = value_GM.masked_fill(~valid_GM, torch.inf).sort(1).values

@@ -16,9 +16,9 @@ from tokenloom.nodes.outliers import prune_outliers
 from tokenloom.runtime.errors import BudgetError, NeedError, WiringError
 from tokenloom.runtime.foreseen import KnownTokens
 from tokenloom.runtime.needs import Need
-from tokenloom.runtime.outliers import outlier_part
 from tokenloom.runtime.values import Kind, Patches, Tokens
 
+from ..same import same
 from ..towers import made_patches, square_source
 
 SCORE = Need("cls_attention", -1, form="unsplit").key
@@ -108,17 +108,6 @@ def test_the_adaptive_part_as_in_loops(plus: bool, over: Any) -> None:
         assert len(set(torch.bincount(out.home).tolist())) == (1 if over == "all" else 3)
 
 
-@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40))
-def test_outliers_are_counted_as_with_numpy(values: list[float]) -> None:
-    """Percentiles between two values; never a quarter of them or more, but of four."""
-    score = torch.tensor([values])
-    wide = score.double().numpy()
-    low, high = np.percentile(wide, 25), np.percentile(wide, 75)
-    part = float(outlier_part(score, torch.ones_like(score, dtype=torch.bool)))
-    assert part == (wide > high + 1.5 * (high - low)).sum() / wide.size
-    assert part <= 0.25
-
-
 def test_parts_are_rounded_as_floats_are() -> None:
     """int(100 * 0.29) is 28, in the released code and here."""
     assert len(prune_outliers(scored(1, 100), ratio=0.29)) == 28 + 1
@@ -149,11 +138,14 @@ def test_whose_patches_a_token_stands_for() -> None:
     assert out.kind.eq(int(Kind.CONTEXTUAL)).all()
 
 
-def test_cls_is_left_out() -> None:
-    """With or without its rows the result is the same."""
+def test_cls_and_newlines_are_left_out() -> None:
+    """With or without their rows the result is the same."""
     tokens = scored(2, 30, cls_token=True)
     bare = tokens.select(tokens.kind != int(Kind.CLS))
-    assert prune_outliers(tokens).features.equal(prune_outliers(bare).features)
+    line = Patches.special(tokens.source, torch.ones(1, 6), Kind.NEWLINE, torch.tensor([1]))
+    blank = {key: value.new_ones(1, *value.shape[1:]) for key, value in tokens.side.items()}
+    more = tokens.concat(line.with_side(**blank))
+    assert same(prune_outliers(more), prune_outliers(bare))
 
 
 @pytest.mark.parametrize("plus", [False, True])
@@ -206,7 +198,9 @@ def test_half_precision_and_the_type_stay() -> None:
 def test_no_tokens_at_all() -> None:
     """Nothing in, nothing out; a tile without tokens has no sum of the rest."""
     tokens = scored(2, 4)
-    assert len(prune_outliers(tokens.select(torch.arange(0)), ratio=0.5)) == 0
+    ways: tuple[dict[str, Any], ...] = ({"ratio": 0.5}, {}, {"over": "tile", "plus": True})
+    for widgets in ways:
+        assert len(prune_outliers(tokens.select(torch.arange(0)), **widgets)) == 0
     assert prune_outliers(tokens.select(torch.arange(4, 8)), ratio=0.5).home.tolist() == [1, 1, 1]
 
 
@@ -282,3 +276,14 @@ def test_missing_channels_say_how_to_get_them() -> None:
         "graph asks for it by itself, in an eager call encode inside "
         "`with demand(Need(\"cls_attention\", layer=4, form='unsplit'))`"
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("plus", [False, True])
+def test_on_a_gpu_as_on_the_cpu(plus: bool) -> None:
+    """The same choice and provenance, vectors but for rounding."""
+    tokens = scored(3, 50)
+    cpu, gpu = prune_outliers(tokens, plus=plus), prune_outliers(tokens.to("cuda"), plus=plus).to("cpu")
+    torch.testing.assert_close(gpu.features, cpu.features, atol=1e-4, rtol=1e-4)
+    assert gpu.member.equal(cpu.member)
+    assert gpu.start.equal(cpu.start)

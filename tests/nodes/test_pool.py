@@ -200,3 +200,15 @@ def test_what_a_plan_knows() -> None:
     with pytest.raises(WiringError) as error:
         foresee(KnownTokens(per_tile=5, cls_token=False, patches=(3, 3)), grid=(1, 1))
     assert str(error.value) == NOT_WHOLE.format("5 tokens per tile")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["average", "bilinear"])
+def test_on_a_gpu_as_on_the_cpu(method: Any) -> None:
+    """The same provenance, vectors but for rounding."""
+    tokens = grids(2, 9, 9)
+    cpu = pool_tokens(tokens, grid=(5, 4), method=method)
+    gpu = pool_tokens(tokens.to("cuda"), grid=(5, 4), method=method).to("cpu")
+    torch.testing.assert_close(gpu.features, cpu.features, atol=1e-5, rtol=1e-5)
+    assert gpu.member.equal(cpu.member)
+    torch.testing.assert_close(gpu.share, cpu.share)

@@ -173,6 +173,16 @@ def test_merge_states_the_kind_that_it_is_told() -> None:
     assert merged.kind.tolist() == [Kind.CONTEXTUAL] * 3
 
 
+def test_merging_vectors_of_width_0() -> None:
+    """Provenance and channels alone are merged, when a node makes the vectors itself."""
+    tokens = patches_of(source_of())
+    bare = tokens.with_features(tokens.features[:, :0])
+    merged, want = (x.merge(torch.arange(12) // 4) for x in (bare, tokens))
+    assert merged.features.shape == (3, 0)
+    assert merged.member.equal(want.member)
+    assert merged.share.equal(want.share)
+
+
 def test_a_token_of_weight_0_leaves_no_membership() -> None:
     """What does not count in the mean is not stood for."""
     merged = patches_of(source_of(1, 1, 3)).merge(torch.tensor([0, 0, 0]), torch.tensor([1.0, 0.0, 1.0]))
