@@ -18,7 +18,7 @@ from ..runtime.models.handle import Model
 from ..runtime.models.language import LanguageModel
 from ..runtime.models.sampling import Sampling
 from ..runtime.node import node
-from ..runtime.values import Answer, LLMInput, LLMState, Segment
+from ..runtime.values import Answer, LLMInput, LLMState
 from ..runtime.widgets import Range
 from .prefill import check_model, run_layers
 
@@ -159,6 +159,34 @@ def _check_last_rows(states: Sequence[LLMState]) -> None:
             )
 
 
+def _after(given: LLMState | LLMInput) -> int:
+    """The position behind the prompt, in the layers that count furthest: repacking leaves earlier ones be."""
+    last = int(given.position.max()) + 1 if len(given) else 0
+    if isinstance(given, LLMInput):
+        return last
+    caches = [layer.position.max() for layer in given.cache.layers if layer.length]
+    return max(given.next_position, int(torch.stack(caches).max()) + 1 if caches else last)
+
+
+def _no_room(after: int, limit: int, rows: int, placed: int) -> BudgetError:
+    held = f"the prompt fills {after} of the model's {limit} positions"
+    if rows < placed:
+        return BudgetError(
+            f"generate: {held}, no room is left for an answer: {rows} of its {placed} rows are left, but "
+            "dropping rows inside the language model frees no positions; keep fewer visual tokens before "
+            "place_tokens, or shorten the text"
+        )
+    return BudgetError(
+        f"generate: {held}, no room is left for an answer; keep fewer visual tokens or shorten the text"
+    )
+
+
+def _kept(state: LLMState) -> int:
+    """How many visual rows the last layer saw."""
+    seen = state.visual if state.hiding is None else state.visual & state.hiding.visible
+    return int(seen.sum())
+
+
 @dataclass
 class _Writer:
     """One answer in the making."""
@@ -189,13 +217,10 @@ class _Writer:
         if stop and chat is None:
             raise PromptError("generate.stop: stop strings need a tokenizer; connect chat")
         inputs = given.input if isinstance(given, LLMState) else given
-        after = given.next_position if isinstance(given, LLMState) else int(given.position.max()) + 1
+        after = _after(given)
         room = model.facts.max_length - after
         if room < 1:
-            raise BudgetError(
-                f"generate: the prompt fills {after} of the model's {model.facts.max_length} positions, "
-                "no room is left for an answer; keep fewer visual tokens or shorten the text"
-            )
+            raise _no_room(after, model.facts.max_length, len(given), len(inputs))
         text = None if chat is None else chat.load()
         stop = () if text is None else tuple(dict.fromkeys((*inputs.stop, *stop)))
         ends = {*model.facts.eos, *stop_ids, *(text.single(stop) if text else ())}
@@ -228,7 +253,8 @@ class _Writer:
             ids=tuple(self.ids),
             finish=self.finish,
             prompt_tokens=len(state.input),
-            visual_tokens=int((state.input.segment == int(Segment.VISUAL)).sum()),
+            visual_tokens=int(state.input.visual.sum()),
+            kept_visual_tokens=_kept(state),
             prefill_seconds=prefill_seconds,
             decode_seconds=decode_seconds,
             note=RANDOM if facts is not None and facts.random_weights else "",

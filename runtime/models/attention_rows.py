@@ -87,10 +87,10 @@ def softmax_rows(
     key_GdS = key_GSd.float().mT
     step = max(1, block // max(1, heads * length))
     for first in range(0, rows, step):
-        query_Hrd = query_HRd[:, first : first + step].float()
+        query_Hrd = query_HRd[:, first : first + step].float() * scale
         before, count = length - rows + first, query_Hrd.shape[1]
         end = length if sight is None else before + count
-        score_GnC = query_Hrd.reshape(groups, -1, width) @ key_GdS[..., :end] * scale
+        score_GnC = query_Hrd.reshape(groups, -1, width) @ key_GdS[..., :end]
         score_GhrC = score_GnC.view(groups, -1, count, end)
         if sight is not None:
             score_GhrC.masked_fill_(~sight.of(before, end), -torch.inf)

@@ -252,7 +252,11 @@ class Logits:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The generated text, its token ids (end token included), why it ended, and token counts and seconds."""
+    """The generated text, its token ids (end token included), why it ended, and token counts and seconds.
+
+    visual_tokens: placed in the prompt. kept_visual_tokens: of these, seen by the last layer when the answer
+    began; None: not counted.
+    """
 
     text: str
     ids: tuple[int, ...]
@@ -262,6 +266,7 @@ class Answer:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     note: str = ""
+    kept_visual_tokens: int | None = None
 
 
 def _check_rows(name: str, rows: int, value: object, fields: tuple[str, ...]) -> None:

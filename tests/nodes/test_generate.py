@@ -12,9 +12,19 @@ from tokenloom.nodes.place import place_tokens
 from tokenloom.nodes.prefill import prefill
 from tokenloom.runtime import context
 from tokenloom.runtime.errors import BudgetError, Cancelled, CheckpointError, GraphError, PromptError
-from tokenloom.runtime.values import LLMInput, Prompt
+from tokenloom.runtime.foreseen import KnownState
+from tokenloom.runtime.values import Hiding, LLMInput, Prompt
 
-from ..runtime.models.tiny import FAMILIES, Held, chat_handle, language_handle, tiny_language, tiny_tokenizer
+from ..runtime.models.tiny import (
+    FAMILIES,
+    WIDTH,
+    Held,
+    chat_handle,
+    language_handle,
+    tiny_language,
+    tiny_tokenizer,
+)
+from ..states import Run, placed, visual_tokens
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +174,79 @@ def test_the_answer_ends_where_the_context_ends() -> None:
         "generate: the prompt fills 8 of the model's 8 positions, no room is left for an answer; keep fewer "
         "visual tokens or shorten the text"
     )
+
+
+@pytest.mark.parametrize("repack", [False, True])
+def test_dropping_rows_frees_no_positions(repack: bool) -> None:
+    """The layers before count on where the prompt ended, so pruning makes no room for an answer."""
+    llm = language_handle(tiny_language("llama", max_position_embeddings=8))
+    thin = prefill(llm, text(llm, *range(8)), until=2).keep(torch.tensor([0, 1, 7]))
+    with pytest.raises(BudgetError) as e:
+        generate(llm, thin.repacked() if repack else thin)
+    assert str(e.value) == (
+        "generate: the prompt fills 8 of the model's 8 positions, no room is left for an answer: 3 of its 8 "
+        "rows are left, but dropping rows inside the language model frees no positions; keep fewer visual "
+        "tokens before place_tokens, or shorten the text"
+    )
+
+
+def test_visual_tokens_are_counted_where_the_answer_begins(llm: Held) -> None:
+    """Placed, and seen by the last layer: after pruning, and in mask mode."""
+    state = prefill(llm, prompt(llm), until=2)
+    visible = torch.ones(len(state), dtype=torch.bool)
+    visible[4:7] = False
+    states = [state, state.keep(visible), replace(state, hiding=Hiding(2, visible, 2))]
+    answers = [generate(llm, one, max_new_tokens=2).answer for one in states]
+    assert [(a.visual_tokens, a.kept_visual_tokens) for a in answers] == [(6, 6), (6, 3), (6, 3)]
+
+
+def prompt(llm: Held) -> LLMInput:
+    """Two rows of text, six of a picture, three of text."""
+    return replace(placed(visual_tokens(Run(6), width=WIDTH)), model=llm.fingerprint)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kinds_of_states_are_answered_together(family: str) -> None:
+    """Whole, pruned, rewritten, repacked and hiding states in one batch: as alone, and none is written."""
+    llm = language_handle(tiny_language(family))
+    half = prefill(llm, prompt(llm), until=2)
+    keep = torch.tensor([0, 1, 3, 6, 8, 9, 10])
+    hiding = Hiding(2, torch.isin(half.row, keep), 2)
+    states = [
+        half,
+        half.keep(keep),
+        half.keep(keep, rewrite_cache=True),
+        half.keep(keep).repacked(),
+        replace(half, hiding=hiding),
+    ]
+    before = [cache.keys.clone() for cache in half.cache.layers]
+    together = generate.many([(llm, state) for state in states], max_new_tokens=9)
+    alone = [generate(llm, state, max_new_tokens=9) for state in states]
+    assert [g.answer.ids for g in together] == [g.answer.ids for g in alone]
+    assert all(a.equal(b.keys) for a, b in zip(before, half.cache.layers, strict=True))
+
+
+def test_a_prompt_of_another_model_is_refused(llm: Held) -> None:
+    """While planning, and by an eager call; both models are named."""
+    other = language_handle(tiny_language("llama", seed=1))
+    given = replace(prompt(llm), model="0123456789abcdef")
+    with pytest.raises(GraphError) as e:
+        generate(other, given)
+    assert str(e.value) == (
+        "generate.state: the prompt was placed for another language model (fingerprint 0123456789ab) than "
+        f"tiny ({other.fingerprint[:12]}); give place_tokens and this node the same llm"
+    )
+    assert generate.foresee is not None
+    with pytest.raises(
+        GraphError, match=r"generate\.state: the prompt was placed for another language model"
+    ):
+        generate.foresee(other, KnownState(layer=0, model=llm.fingerprint), None)
+    assert generate.foresee(llm, KnownState(layer=0, model=llm.fingerprint), None) is None
+
+
+def test_a_prompt_made_by_hand_fits_any_model(llm: Held) -> None:
+    """Without a model's name nothing is checked but widths."""
+    assert len(generate(llm, replace(prompt(llm), model=""), max_new_tokens=2).answer.ids) == 2
 
 
 def test_progress_shows_the_text_and_cancel_stops_it(llm: Held, chat: Held) -> None:
