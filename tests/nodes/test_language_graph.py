@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tokenloom.nodes import generate, load_model, place_tokens, prefill, read_logits, render_chat
+from tokenloom.nodes import (
+    generate,
+    load_model,
+    place_tokens,
+    prefill,
+    prune_by_attention,
+    prune_uniform,
+    read_logits,
+    render_chat,
+)
 from tokenloom.runtime.cache import Cache
-from tokenloom.runtime.errors import GraphError, PromptError
+from tokenloom.runtime.errors import GraphError, NeedError, PromptError
 from tokenloom.runtime.graph import Graph
 from tokenloom.runtime.models.chat import ChatFormat
 from tokenloom.runtime.models.handle import Model
 from tokenloom.runtime.models.language import LanguageModel
+from tokenloom.runtime.needs import Need
+from tokenloom.runtime.plan import plan
 from tokenloom.runtime.run import run
 from tokenloom.runtime.values import VisualTokens
 from tokenloom.runtime.yamlfile import load
@@ -96,3 +108,56 @@ def test_an_answer_from_a_state_on_disk(tmp_path: Path) -> None:
     assert again["answer"].ids[:4] == first["answer"].ids
     assert again["state"].hidden.equal(fresh["state"].hidden)
     assert again["answer"].note == "random weights: this text means nothing"
+
+
+def test_every_prune_is_told_by_the_prefill_before_it(given: dict[str, Any]) -> None:
+    """Chained prunes each get their own scores from the nearest prefill; whoever answers is asked nothing."""
+    last = Need("attention", None, "last", "post_rope_causal,mean,mean")
+    text = Need("attention", None, "text", "pre_rope_full,max,max")
+    with Graph() as g:
+        llm, chat = g.param("llm", Model[LanguageModel]), g.param("chat", Model[ChatFormat])
+        placed = place_tokens(llm, render_chat(chat, question=QUESTION), g.param("visual", VisualTokens))
+        first = prefill(llm, placed, until=1)
+        fewer = prune_by_attention(
+            first,
+            keep=6,
+            rows="last",
+            attention="post_rope_causal",
+            heads="mean",
+            over="mean",
+            select="global",
+            rewrite_cache=False,
+        )
+        second = prefill(llm, prune_uniform(fewer, keep=5, select="global"), through=2)
+        third = prefill(llm, prune_by_attention(second, keep=3, select="global"))
+        g.output(logits=read_logits(llm, third), answer=generate(llm, third, max_new_tokens=3).answer)
+    wanted = {one.id: one.wanted for one in plan(g, given).steps if one.wanted}
+    assert wanted == {"prefill": {last}, "prefill_2": {text}}
+    answer = run(g, cache=False, **given)["answer"]
+    assert (answer.visual_tokens, answer.kept_visual_tokens) == (8, 3)
+
+
+def test_scores_of_layers_that_have_run_are_refused_while_planning(given: dict[str, Any]) -> None:
+    """A prefill with nothing left to run has no attention to tell."""
+    with Graph() as g:
+        llm, chat = g.param("llm", Model[LanguageModel]), g.param("chat", Model[ChatFormat])
+        placed = place_tokens(llm, render_chat(chat, question=QUESTION), g.param("visual", VisualTokens))
+        again = prefill(llm, prefill(llm, placed, until=2), until=2)
+        g.output(state=prune_by_attention(again, keep=3))
+    said = "attention:text/pre_rope_full,max,max is asked for, but no layer runs: 2 have run already"
+    with pytest.raises(NeedError, match=re.escape(said)):
+        plan(g, given)
+
+
+def test_two_models_in_one_prompt_are_refused_while_planning(given: dict[str, Any]) -> None:
+    """Placed for one model, run through another."""
+    with Graph() as g:
+        chat, other = g.param("chat", Model[ChatFormat]), g.param("other", Model[LanguageModel])
+        llm = g.param("llm", Model[LanguageModel])
+        placed = place_tokens(llm, render_chat(chat, question=QUESTION), g.param("visual", VisualTokens))
+        g.output(state=prefill(other, placed))
+    wrong = language_handle(tiny_language("llama", seed=3))
+    with pytest.raises(
+        GraphError, match=r"prefill\.inputs: the prompt was placed for another language model"
+    ):
+        plan(g, {**given, "other": wrong})
