@@ -63,9 +63,11 @@ class Case:
 
     def tolerance(self, name: str) -> dict[str, float]:
         """rtol and atol of the case for a tensor or group of that name; one that is not named counts as 0."""
-        given = (
-            self.facts["tolerance"]["float"] if "tolerance" in self.facts else self.facts["tolerances"][name]
-        )
+        if "tolerance" in self.facts:  # by group, or flat: one for all floats of the case, beside remarks
+            flat: dict[str, Any] = self.facts["tolerance"]
+            given = flat.get("float") or {k: v for k, v in flat.items() if k in ("rtol", "atol")}
+        else:
+            given = self.facts["tolerances"][name]
         return {"rtol": 0.0, "atol": 0.0, **given}
 
     def check(self, got: Tensor, want: Tensor | str, what: str = "", *, tolerance: str = "float") -> None:
