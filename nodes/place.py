@@ -15,7 +15,7 @@ from ..runtime.errors import BudgetError, PromptError, WiringError
 from ..runtime.foreseen import KnownState, KnownTokens
 from ..runtime.models.handle import Model
 from ..runtime.models.language import LanguageModel
-from ..runtime.mrope import Places, joined, text_places, visual_places
+from ..runtime.mrope import Places, joined, mean_places, text_places, visual_places
 from ..runtime.node import node
 from ..runtime.values import LLMInput, Prompt, Segment, Slot, VisualTokens
 from ..runtime.widgets import Range
@@ -58,7 +58,8 @@ def place_tokens(
     """The prompt's embeddings with the visual tokens in its slots, in order.
 
     With as many slots as wires, each slot takes all tokens of its wire (a clip in one slot, as LLaVA does).
-    Otherwise an image slot takes the next picture of the wires, and a video slot the next whole wire.
+    Otherwise an image slot takes the next picture of the wires, and a video slot the next whole wire. Rows
+    are numbered one by one; tokens that carry `position` (merged with positions: mean) sit there instead.
 
     visual: visual tokens of the language model's width; one wire may hold several pictures.
     max_length: rows that the sequence may have; default the model's own context.
@@ -80,7 +81,7 @@ def place_tokens(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of one piece: embeds [n, D], wire, token and ids [n] long, and their M-RoPE places."""
+    """Rows of one piece: embeds [n, D], wire, token and ids [n] long, and their rotary places."""
 
     embeds: Tensor
     wire: Tensor
@@ -167,7 +168,12 @@ def _visual(visual: tuple[VisualTokens, ...], part: _Part, rope_grid: int) -> _R
     if part.frame is not None:
         token = token[tokens.frame == part.frame]
     features = tokens.features if part.frame is None else tokens.features[token]
-    places = visual_places(tokens.select(token), rope_grid) if rope_grid else text_places(len(token))
+    if rope_grid:
+        places = visual_places(tokens.select(token), rope_grid)
+    elif "position" in tokens.side:  # merge_static and cluster_spatial with positions: mean
+        places = mean_places(tokens.side["position"][token], whole=part.frame is None)
+    else:
+        places = text_places(len(token))
     return _Rows(features, torch.full_like(token, part.wire), token, torch.full_like(token, -1), places)
 
 
@@ -190,17 +196,17 @@ def _join(
 ) -> LLMInput:
     device, dtype = model.device, model.dtype
     wire = torch.cat([r.wire.to(device) for r in rows])[:length]
-    rope = joined([r.places for r in rows])[:length].to(device) if model.facts.rope_grid else None
+    places = joined([r.places for r in rows])[:length].to(device)
     return LLMInput(
         embeds=torch.cat([r.embeds.to(device, dtype) for r in rows])[:length],
-        position=torch.arange(length, device=device) if rope is None else rope.amax(1),
+        position=places.amax(1),
         segment=_segments(wire),
         wire=wire,
         token=torch.cat([r.token.to(device) for r in rows])[:length],
         ids=torch.cat([r.ids.to(device) for r in rows])[:length],
         tokens=visual,
         stop=prompt.stop,
-        rope=rope,
+        rope=places if model.facts.rope_grid else None,
     )
 
 

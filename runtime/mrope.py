@@ -1,4 +1,4 @@
-"""M-RoPE (Qwen2.5-VL): rotary positions of three axes, time, row and column.
+"""Rotary positions of a prompt's pieces: on one line, or of three axes (M-RoPE, Qwen2.5-VL).
 
 Text counts on along all three. A picture starts where the text before it ended; its tokens sit at their row
 and column there, dropped ones leave gaps, and the text after it goes on behind its longer side.
@@ -27,6 +27,19 @@ class Places:
 def text_places(length: int) -> Places:
     """Those of `length` text tokens."""
     return Places(torch.arange(length)[:, None].expand(-1, 3), length)
+
+
+def mean_places(position: Tensor, *, whole: bool) -> Places:
+    """Those of merged tokens, at the rounded mean [n] of the positions that their parts had.
+
+    Not `whole`: tokens of one picture of several, which starts at the first of them.
+    """
+    place = position.detach().cpu().round().long()
+    if not len(place):
+        return text_places(0)
+    if not whole:
+        place = place - place.min()
+    return Places(place[:, None].expand(-1, 3), int(place.max()) + 1)
 
 
 def visual_places(tokens: VisualTokens, grid: int) -> Places:
