@@ -12,7 +12,7 @@ from torch import Tensor
 from tokenloom.runtime.models.decode import BLOCK, Decoder
 from tokenloom.runtime.models.language import LanguageModel, start
 from tokenloom.runtime.models.masks import decode_mask, prefill_mask
-from tokenloom.runtime.values import KVCache, LayerCache, LLMInput, LLMState
+from tokenloom.runtime.values import LLMInput, LLMState
 
 from .tiny import DEPTH, FAMILIES, WIDTH, tiny_language
 
@@ -54,24 +54,6 @@ def stock_greedy(model: LanguageModel, embeds: Tensor, steps: int) -> list[int]:
         .tolist()
     )
     return ids
-
-
-def drop(state: LLMState, keep: Tensor, *, caches: bool = False) -> LLMState:
-    """What a pruning node does: fewer rows from here on; with `caches`, in the layers before too."""
-    from dataclasses import replace
-
-    layers = state.cache.layers
-    if caches:
-        layers = tuple(
-            LayerCache(c.keys[:, keep], c.values[:, keep], c.position[keep], c.row[keep]) for c in layers
-        )
-    return replace(
-        state,
-        hidden=state.hidden[keep],
-        position=state.position[keep],
-        row=state.row[keep],
-        cache=KVCache(layers),
-    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -152,7 +134,7 @@ def test_layers_of_different_lengths_equal_masked_full_attention() -> None:
     keeps = [torch.tensor([0, 1, 4, 5, 8]), torch.tensor([0, 2, 3, 12, 13, 14, 19])]
     inputs = [an_input(9, seed=1), an_input(20, seed=2)]
     states = model.run([start(x) for x in inputs], 2)
-    pruned = model.run([drop(s, k) for s, k in zip(states, keeps, strict=True)], DEPTH)
+    pruned = model.run([s.keep(k) for s, k in zip(states, keeps, strict=True)], DEPTH)
     assert [state.cache.lengths for state in pruned] == [(9, 9, 5, 5), (20, 20, 7, 7)]
     decoder = Decoder(model, pruned)
     ids = [[3, 50], [9, 77]]
@@ -194,7 +176,7 @@ def test_pruned_batches_equal_single_runs(seed: int) -> None:
             keep[-1] = True
         # caches of the layers before keep their own length: rows are dropped from here on, or everywhere
         everywhere = seed % 2 == 1 and layer == 1
-        states = [drop(s, k.nonzero()[:, 0], caches=everywhere) for s, k in zip(after, kept, strict=True)]
+        states = [s.keep(k, rewrite_cache=everywhere) for s, k in zip(after, kept, strict=True)]
     alone = [Decoder(model, [model.run([s], DEPTH)[0]]) for s in states]
     joint = Decoder(model, model.run(states, DEPTH))
     for step in range(4):
@@ -225,7 +207,7 @@ def test_two_branches_from_one_state_do_not_meet() -> None:
     """A pruned and a whole branch of one state, decoded step by step by turns, equal separate runs."""
     model = tiny_language("llama")
     state = model.run([start(an_input(12))], 2)[0]
-    thin = drop(state, torch.tensor([0, 1, 2, 7, 11]), caches=True)
+    thin = state.keep(torch.tensor([0, 1, 2, 7, 11]), rewrite_cache=True)
     ends = [model.run([branch], DEPTH)[0] for branch in (state, thin)]
     apart = [greedy(model, [end], 8)[0] for end in ends]
     decoders = [Decoder(model, [end]) for end in ends]
