@@ -157,6 +157,24 @@ def test_caches_know_the_attention_they_received(family: str) -> None:
             )
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_scores_on_cuda_equal_those_on_the_cpu(family: str) -> None:
+    """Every form and every cache, in a padded batch of prompts that lie on the CPU."""
+    needs = [*EVERY, Need("cache_attention")]
+    prompts = [start(a_prompt(n, seed=n, rope=family == "qwen2_5_vl")) for n in (23, 9, 14)]
+    here, there = (
+        tiny_language(family, device=device).run(prompts, DEPTH, needs=needs) for device in ("cpu", "cuda")
+    )
+    for a, b in zip(here, there, strict=True):
+        for key, score in a.side.items():
+            torch.testing.assert_close(b.side[key].cpu(), score, atol=1e-5, rtol=1e-4)
+        for one, other in zip(a.cache.layers, b.cache.layers, strict=True):
+            assert one.received is not None
+            assert other.received is not None
+            torch.testing.assert_close(other.received.cpu(), one.received, atol=1e-4, rtol=1e-4)
+
+
 def test_layers_that_ran_before_keep_what_they_know() -> None:
     """Only the layers of this prefill are heard; the earlier ones' caches stay as they are."""
     model = tiny_language("llama")

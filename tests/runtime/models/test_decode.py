@@ -265,6 +265,27 @@ def test_mask_mode_chooses_anew_at_every_step(family: str, config: dict[str, Any
             decoder.step([IDS[step]] * 3)
 
 
+@pytest.mark.gpu
+def test_every_kind_of_state_on_cuda() -> None:
+    """Pruned, hiding and per-head states, decoded together, give the logits that the CPU gives."""
+    here, there = (tiny_language("qwen2", device=device) for device in ("cpu", "cuda"))
+    told_by = []
+    for model in (here, there):
+        prompt = start(a_prompt(15))
+        half = model.run([prompt], HIDING_FROM)[0]
+        rows = torch.tensor([0, 1, 2, 4, 9, 10, 11, 12, 13, 14], device=model.device)
+        visible = ~half.visual
+        visible[3:6] = True
+        hiding = replace(half, hiding=Hiding(HIDING_FROM, visible, SHOWN))
+        states = model.run(
+            [half, half.keep(rows, rewrite_cache=True), half.keep(rows).repacked(), hiding], DEPTH
+        )
+        kept = chosen(15, 8, 1).to(model.device)
+        caches = tuple(thinned(layer, kept) for layer in states[0].cache.layers)
+        told_by.append(told(model, [*states, replace(states[0], cache=KVCache(caches))]).cpu())
+    torch.testing.assert_close(*told_by, atol=1e-4, rtol=1e-4)
+
+
 def test_hidden_rows_in_prefill() -> None:
     """Layers from the hiding one on, run in one go or in two, equal the stock layers with a 4-D mask."""
     model, prompt = tiny_language("qwen2"), start(a_prompt(13))
