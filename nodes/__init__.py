@@ -1,5 +1,6 @@
 """The built-in nodes: one file per stage. Importing this registers them all."""
 
+from .choice import check_choice as check_choice
 from .cluster import cluster_spatial as cluster_spatial
 from .cluster import cluster_temporal as cluster_temporal
 from .cluster import merge_static as merge_static

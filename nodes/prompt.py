@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from ..runtime.choice import question_text
 from ..runtime.errors import PromptError, did_you_mean
 from ..runtime.models.chat import MARK, SLOTS, ChatFormat
 from ..runtime.models.handle import Model
@@ -53,6 +54,7 @@ def _foresee(
     history: tuple[str, ...],
     images: int | None,
     media: Literal["image", "video"],
+    options: tuple[str, ...] = (),
     preface: str = "",
     instruction: str = "",
     answer_prefix: str = "",
@@ -62,7 +64,7 @@ def _foresee(
         _template_name(chat, template)
     _check_prefix(answer_prefix)
     counted = not frames or images is not None
-    asked = worded(question, preface, instruction)
+    asked = worded(question, options, preface, instruction)
     questions, _answers = _turns(asked, history, _marks((), images, media) if counted else "")
     marks = [mark for q in questions for mark in MARK.findall(q)]
     if not counted and not marks:
@@ -80,6 +82,7 @@ def render_chat(
     history: tuple[str, ...] = (),
     images: Annotated[int, Range(0)] | None = None,
     media: Literal["image", "video"] = "image",
+    options: tuple[str, ...] = (),
     preface: str = "",
     instruction: str = "",
     answer_prefix: str = "",
@@ -96,12 +99,13 @@ def render_chat(
     history: earlier turns, question and answer by turns.
     images: pictures (or clips) in the prompt, if not those of `frames` (without any: 1); 0 for text alone.
     media: what `images` counts: pictures, or whole clips.
+    options: answers to choose from; the question becomes `Question: ...` and a list (A), (B), ...
     preface: text in front of the question, a space between.
     instruction: text after the question, a space between, e.g. `Answer briefly.`
     answer_prefix: the first words of the answer, which the model has to go on from; e.g. `Best option:(`
     """
     _check_prefix(answer_prefix)
-    asked = worded(question, preface, instruction)
+    asked = worded(question, options, preface, instruction)
     questions, answers = _turns(asked, history, _marks(frames, images, media))
     name, model = _template_name(chat, template), chat.load()
     if name == "tokenizer":
@@ -111,12 +115,12 @@ def render_chat(
     return Prompt(pieces=model.encode(text), text=text, stop=TEMPLATES[name].stop)
 
 
-def worded(question: str, preface: str, instruction: str) -> str:
-    """The question between two texts; pictures that stand in front of it stay in front."""
+def worded(question: str, options: tuple[str, ...], preface: str, instruction: str) -> str:
+    """The question with its options between two texts; pictures that stand in front of it stay in front."""
     marks = LEADING.match(question)
     start = marks.end() if marks else 0
-    words = " ".join(text for text in (preface, question[start:], instruction) if text)
-    return question[:start] + words
+    asked = question_text(question[start:], options) if options else question[start:]
+    return question[:start] + " ".join(text for text in (preface, asked, instruction) if text)
 
 
 def _marks(frames: tuple[Frames, ...], images: int | None, media: str) -> str:

@@ -231,3 +231,9 @@ def test_no_picture_in_the_answer(chat: Held) -> None:
     assert str(error.value) == (
         "render_chat.answer_prefix: it holds <image>, which only a question may; remove it there"
     )
+
+
+def test_a_question_with_options(chat: Held) -> None:
+    """Lettered, after the picture, before the instruction."""
+    prompt = render_chat(chat, question="<image>\nWhy?", options=("x", "y z"), instruction="\nOne letter.")
+    assert prompt.text == ("[INST] <image>\nQuestion: Why?\nOptions:\n(A) x\n(B) y z \nOne letter. [/INST]")
