@@ -269,13 +269,12 @@ def stepping(llm: Any, lengths: list[int], *, per_head: bool = False) -> Callabl
     from tokenloom.runtime.values import KVCache, LayerCache, LLMState
 
     facts, full = llm.facts.language, placed(llm, PLACES)
-    generator = torch.Generator().manual_seed(2)
+    keys, values = torch.randn(2, facts.kv_heads, len(full), facts.head_dim, device=full.embeds.device)
     layers = []
     for length in lengths:
-        keys, values = torch.randn(2, facts.kv_heads, length, facts.head_dim, generator=generator)
         row = torch.arange(len(full) - length, len(full))
         row = row.expand(facts.kv_heads, -1) if per_head else row
-        layers.append(LayerCache(keys, values, row, row))
+        layers.append(LayerCache(keys[:, -length:], values[:, -length:], row, row))
     row = torch.arange(len(full))
     state = LLMState(full.embeds, row, row, facts.depth, KVCache(tuple(layers)), full, len(full))
     decoder = Decoder(llm.load(), [state])
@@ -298,7 +297,7 @@ def cases(shape: Shape, device: str) -> list[harness.Case]:
             f"prefill, {shape.name}",
             partial(prefills, shape, device),
             base="whole",
-            repeats=1,
+            repeats=7 if device == "cuda" else 1,
             warm=0,  # `prefills` does it, on a short prompt
             target=target,
         ),
@@ -306,7 +305,7 @@ def cases(shape: Shape, device: str) -> list[harness.Case]:
             f"decode, {shape.name}",
             partial(decodes, shape, device),
             base="whole",
-            repeats=3,
+            repeats=7 if device == "cuda" else 3,
             per=STEPS,
             unit="ms",
             scale=1e3,
