@@ -11,7 +11,6 @@ import torch
 
 from ..runtime import context
 from ..runtime.errors import BudgetError, GraphError, PromptError
-from ..runtime.foreseen import KnownState
 from ..runtime.models.chat import ChatFormat
 from ..runtime.models.decode import Decoder
 from ..runtime.models.handle import Model
@@ -20,7 +19,7 @@ from ..runtime.models.sampling import Sampling
 from ..runtime.node import node
 from ..runtime.values import Answer, LLMInput, LLMState
 from ..runtime.widgets import Range
-from .prefill import check_model, run_layers
+from .prefill import check_model, known_state, run_layers
 
 RANDOM = "random weights: this text means nothing"
 
@@ -35,8 +34,9 @@ class Generated(NamedTuple):
 def _foresee(
     llm: Model[LanguageModel] | None, state: object, chat: Model[ChatFormat] | None, **widgets: Any
 ) -> None:
-    if llm is not None and isinstance(state, KnownState):
-        check_model("generate.state", llm, state.model)
+    known = known_state(state)
+    if llm is not None and known is not None:
+        check_model("generate.state", llm, known.model)
 
 
 def _together(

@@ -23,19 +23,18 @@ def _foresee(
     _check_one(until, through)
     if llm is None or llm.facts.language is None:
         return None
-    done = inputs.layer if isinstance(inputs, KnownState | LLMState) else 0
-    end = _end(llm.facts.language.depth, done, until, through)
-    if isinstance(inputs, KnownState):
-        check_model("prefill.inputs", llm, inputs.model)
-    check_layers(own_needs(context.wanted() or ()), done, end)
-    visual = inputs.visual if isinstance(inputs, KnownState) else None
-    return KnownState(layer=end, model=llm.fingerprint, visual=visual)
+    known = known_state(inputs) or KnownState(layer=0)
+    end = _end(llm.facts.language.depth, known.layer, until, through)
+    check_model("prefill.inputs", llm, known.model)
+    check_layers(own_needs(context.wanted() or ()), known.layer, end)
+    return KnownState(layer=end, model=llm.fingerprint, visual=known.visual)
 
 
 def _foresee_logits(llm: Model[LanguageModel] | None, state: object, *, rows: str) -> None:
-    if llm is not None and llm.facts.language is not None and isinstance(state, KnownState):
-        check_model("read_logits.state", llm, state.model)
-        _check_done(state.layer, llm.facts.language.depth)
+    known = known_state(state)
+    if llm is not None and llm.facts.language is not None and known is not None:
+        check_model("read_logits.state", llm, known.model)
+        _check_done(known.layer, llm.facts.language.depth)
 
 
 def _together(
@@ -122,6 +121,15 @@ def run_layers(
         )
         out.update(zip(items, after, strict=True))
     return [out[i] for i in range(len(states))]
+
+
+def known_state(value: object) -> KnownState | None:
+    """What a plan knows of a prompt or a state, foreseen or given as a parameter; None: nothing yet."""
+    if isinstance(value, LLMState):
+        return KnownState(layer=value.layer, model=value.input.model)
+    if isinstance(value, LLMInput):
+        return KnownState(layer=0, model=value.model)
+    return value if isinstance(value, KnownState) else None
 
 
 def check_model(where: str, handle: Model[LanguageModel], model: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .language import LanguageModel
 
 CHANNELS = ("attention", "cache_attention")
-ROWS = ("text", "last", "all")
+ROWS = ("text", "last", "all")  # after the last visual row, the last one, all; a need that names none: all
 KINDS = ("pre_rope_full", "post_rope_causal")
 # what an eager call offers that stops between layers: PruneVid's scores, and FastV's
 PUBLISHED = (
@@ -44,8 +44,8 @@ class Form:
 
     @classmethod
     def of(cls, need: Need) -> Form:
-        """The form of a need. Errors: NeedError for one that no prefill computes."""
-        parts = (need.form or "").split(",")
+        """A need's form, by default the true attention, averaged. Errors: NeedError for an unknown one."""
+        parts = (need.form or "post_rope_causal,mean,mean").split(",")
         if len(parts) != 3 or parts[0] not in KINDS or not {*parts[1:]} <= {"max", "mean"}:
             raise NeedError(
                 f"prefill: no attention has the form {need.form!r}; wanted KIND,HEADS,OVER with KIND "
@@ -60,10 +60,9 @@ def own_needs(needs: Collection[Need]) -> tuple[Need, ...]:
     for need in mine:
         if need.channel == "attention":
             Form.of(need)
-            if need.rows not in ROWS:
+            if need.rows is not None and need.rows not in ROWS:
                 raise NeedError(
-                    f"prefill: no rows of the prompt are called {need.rows!r}"
-                    f"{did_you_mean(str(need.rows), ROWS)}"
+                    f"prefill: no rows of the prompt are called {need.rows!r}{did_you_mean(need.rows, ROWS)}"
                 )
     return mine
 

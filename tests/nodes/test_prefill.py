@@ -241,10 +241,15 @@ def test_a_prompt_placed_for_other_weights(llm: Held) -> None:
     known = place_tokens.foresee(llm, None, max_length=None, truncate=False)
     done = ahead(llm, known, until=None)
     for where, calls in {
-        "prefill.inputs": (lambda: prefill(other, given), lambda: ahead(other, known, until=1)),
+        "prefill.inputs": (
+            lambda: prefill(other, given),
+            lambda: ahead(other, known, until=1),
+            lambda: ahead(other, given, until=1),
+        ),
         "read_logits.state": (
             lambda: read_logits(other, state),
             lambda: ahead_logits(other, done, rows="last"),
+            lambda: ahead_logits(other, state, rows="last"),
         ),
     }.items():
         for call in calls:

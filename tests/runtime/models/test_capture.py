@@ -234,6 +234,14 @@ def test_asking_changes_nothing_else() -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.module.modules())
 
 
+def test_the_usual_form() -> None:
+    """A need that names neither rows nor form gets the true attention of all rows, averaged."""
+    usual, last = Need("attention"), Need("attention", rows="last")
+    state = tiny_language("llama").run([start(a_prompt(9))], 2, needs=[usual, last, *EVERY])[0]
+    assert state.side["attention"].equal(state.side["attention:all/post_rope_causal,mean,mean"])
+    assert state.side["attention:last"].equal(state.side["attention:last/post_rope_causal,mean,mean"])
+
+
 def test_channels_of_earlier_layers_are_dropped() -> None:
     """A layer that runs takes old scores away, asked or not: layer 1's are not to pass for layer 3's."""
     model = tiny_language("llama")
