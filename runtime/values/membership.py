@@ -38,7 +38,7 @@ def starts(count: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, assign: Tensor, part: Tensor, groups: int) -> Tensor:
-    """Sum of `part * x` per group, in at least float32; a row that is alone in its group is copied."""
+    """Sum of `part * x` per group, in at least float32; a row alone in its group (part 1) is copied."""
     order, begin = by_group(assign, groups)
     out = roomy((groups, *x.shape[1:]), x.dtype, x.device)
     if x.device.type != "cpu" or not len(order):
