@@ -75,7 +75,8 @@ class Demand:
                 here[need] = asked
             return
         name = self._made.fields[slot]
-        if asked.must and need.key not in getattr(self._params.get(name), "side", {}):
+        given = self._params.get(name)
+        if asked.must and need.key not in getattr(given, "carried", getattr(given, "side", ())):
             raise self._unmet(need, asked.by, f"parameter {name}")
 
     def _same_family(self, a: Any, b: Any) -> bool:

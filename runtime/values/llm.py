@@ -202,6 +202,13 @@ class LLMState:
         """[S] bool: which rows are visual tokens."""
         return self.segment == int(Segment.VISUAL)
 
+    @property
+    def carried(self) -> frozenset[str]:
+        """The channels that it has: those of `side`, and `cache_attention` where every whole cache has it."""
+        whole = [layer for layer in self.cache.layers if not layer.per_head]
+        heard = {"cache_attention"} if all(layer.received is not None for layer in whole) else set[str]()
+        return frozenset(self.side) | heard
+
     def keep(self, rows: Tensor, *, rewrite_cache: bool = False) -> LLMState:
         """Only these rows: [n] long, ascending, or [S] bool; side channels and hidden rows go along.
 

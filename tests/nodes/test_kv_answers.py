@@ -16,6 +16,7 @@ from tokenloom.nodes.place import place_tokens
 from tokenloom.nodes.prefill import prefill, read_logits
 from tokenloom.nodes.prune import prune_uniform
 from tokenloom.runtime.context import demand
+from tokenloom.runtime.errors import NeedError
 from tokenloom.runtime.graph import Graph
 from tokenloom.runtime.models.decode import Decoder
 from tokenloom.runtime.models.handle import Model
@@ -189,6 +190,16 @@ def test_after_a_prune_between_layers(llm: Held) -> None:
     for got, want in zip(done["short"].cache.layers, eager.cache.layers, strict=True):
         assert got.row.equal(want.row)
         assert got.keys.equal(want.keys)
+
+
+def test_a_state_that_is_given(llm: Held) -> None:
+    """As a graph's parameter a state must bring the attention that its caches got."""
+    with Graph() as g:
+        g.output(short=compress_kv(g.param("state", LLMState)))
+    heard, deaf = prefilled(llm, a_prompt(llm)), prefill(llm, a_prompt(llm))
+    assert run(g, state=heard, cache=False)["short"].cache.lengths == (8,) * DEPTH
+    with pytest.raises(NeedError, match="compress_kv needs cache_attention, and parameter state neither"):
+        run(g, state=deaf, cache=False)
 
 
 def test_the_bundled_graph_keeps_a_fifth() -> None:
