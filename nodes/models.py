@@ -13,6 +13,7 @@ from ..runtime.models.tower import VisionTower
 from ..runtime.node import node
 from ..runtime.widgets import Range
 
+Tower = Literal["auto", "image", "video"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -32,8 +33,9 @@ def _load_model(
     dtype: Dtype = "auto",
     device: str = "auto",
     lora_alpha: float | None = None,
+    tower: Tower = "auto",
 ) -> Loaded:
-    return Loaded(*describe_model(checkpoint, revision, dtype, device, lora_alpha))
+    return Loaded(*describe_model(checkpoint, revision, dtype, device, lora_alpha, tower))
 
 
 @node(version=1, lane="io", foresee=_load_model)
@@ -44,8 +46,11 @@ def load_model(
     dtype: Dtype = "auto",
     device: str = "auto",
     lora_alpha: Annotated[float, Range(0)] | None = None,
+    tower: Tower = "auto",
 ) -> Loaded:
-    """Tower, projector, language model and chat format of a LLaVA, LLaVA-NeXT, PLLaVA or Qwen2.5-VL model.
+    """Tower, projector, language model and chat format of a checkpoint.
+
+    Read are LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, PLLaVA, Video-LLaVA and Qwen2.5-VL.
 
     checkpoint: a folder, the name of a bundled checkpoint, or a hub id.
     revision: branch, tag or commit of a hub id.
@@ -53,9 +58,15 @@ def load_model(
     device: auto, cpu, cuda, cuda:1, mps.
     lora_alpha: how strongly the LoRA layers of a PLLaVA count, lora_alpha / rank times; null is 14, as on
         MVBench (VCG-Bench: 4; training: 32); refused for a checkpoint without LoRA layers.
+    tower: `image` or `video` of a Video-LLaVA, which has two; auto is the one for clips.
     """
     return _load_model(
-        checkpoint=checkpoint, revision=revision, dtype=dtype, device=device, lora_alpha=lora_alpha
+        checkpoint=checkpoint,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        lora_alpha=lora_alpha,
+        tower=tower,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .facts import (
     qwen_tower_facts,
     tower_facts,
 )
-from .handle import ImageFacts, ModelFacts, ProjectorFacts
+from .handle import ImageFacts, ModelFacts, ProjectorFacts, TowerFacts
 from .headers import Stored, has_weights, stored_in
 from .hub import tower_folder
 from .lora import Update, take_updates
@@ -49,7 +49,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a folder holds. `tower_from` is the tower's own folder when it lies apart."""
+    """What a folder holds. `tower_from` is the tower's own folder when it lies apart.
+
+    image_tower, image_tower_facts: of the second tower of Video-LLaVA, for pictures.
+    """
 
     folder: Path
     tower_from: Path | None
@@ -57,6 +60,8 @@ class Checkpoint:
     tower: Section | None = None
     projector: Section | None = None
     language: Section | None = None
+    image_tower: Section | None = None
+    image_tower_facts: TowerFacts | None = None
 
     @property
     def tokenizer_files(self) -> list[Path]:
@@ -77,11 +82,15 @@ def open_checkpoint(folder: Path, shown: str) -> Checkpoint:
     if files.layout == "qwen":
         return _qwen(files, parts, problems, shown)
     apart, tower = _tower(files, parts["tower"], problems)
+    image_tower = _image_tower(files, tower, parts["image_tower"], problems)
     family, config = language_config(files)
     language = _language(family, config, parts["language"], problems)
     layer, feature = feature_choice(files, tower.family == "clip")
     layer = min(layer + tower.cut, -1) if tower.cut else layer  # the same layer, or the last that there is
     tower_part = tower_facts(tower.family, tower.config, layer, feature, str(folder / "config.json"))
+    image_part = tower_part if image_tower else None
+    if image_tower:  # what the configuration says of [CLS] is for pictures; frames of a clip always keep it
+        tower_part = replace(tower_part, select_feature="cls_patch")
     kind = _projector_kind(files)
     found = parts["projector"] | parts["newline"]
     projector = _projector(kind, tower_part.hidden, config["hidden_size"], found, problems, files)
@@ -101,7 +110,7 @@ def open_checkpoint(folder: Path, shown: str) -> Checkpoint:
         chat=chat_facts(family, files, shown),
         image=image_facts(files, tower_part, preprocessor),
     )
-    return Checkpoint(folder, apart, facts, tower, projector, language)
+    return Checkpoint(folder, apart, facts, tower, projector, language, image_tower, image_part)
 
 
 def open_tower(folder: Path, shown: str, select_layer: int, select_feature: str) -> Checkpoint:
@@ -198,7 +207,7 @@ def _merger(folder: Path, found: Mapping[str, Stored], shown: str) -> Checkpoint
 def _split(stored: Mapping[str, Stored]) -> tuple[dict[Part, dict[str, Stored]], list[str]]:
     """Tensors by part and canonical name; and sentences about unknown and doubled ones."""
     parts: dict[Part, dict[str, Stored]] = {
-        "tower": {}, "projector": {}, "newline": {}, "language": {}, "ignored": {}
+        "tower": {}, "image_tower": {}, "projector": {}, "newline": {}, "language": {}, "ignored": {}
     }  # fmt: skip
     unknown: dict[str, tuple[int, ...] | str] = {}
     problems: list[str] = []
@@ -212,9 +221,13 @@ def _split(stored: Mapping[str, Stored]) -> tuple[dict[Part, dict[str, Stored]],
             problems.append(f"two tensors for the same place: {parts[part][canonical].name} and {name}")
         parts[part][canonical] = tensor
     if unknown:
-        noun = "tensor" if len(unknown) == 1 else "tensors"
-        problems.append(f"{len(unknown)} {noun} of no known part: {fold(unknown)}")
+        problems.append(_unknown(unknown))
     return parts, problems
+
+
+def _unknown(shapes: Mapping[str, tuple[int, ...] | str]) -> str:
+    noun = "tensor" if len(shapes) == 1 else "tensors"
+    return f"{len(shapes)} {noun} of no known part: {fold(shapes)}"
 
 
 def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> tuple[Path | None, Section]:
@@ -241,6 +254,18 @@ def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> t
     config["num_hidden_layers"] -= cut
     problems += compare("vision tower", tower_shapes(family, config), inside)
     return apart, Section(family, config, inside, cut=cut)
+
+
+def _image_tower(
+    files: Files, tower: Section, inside: Mapping[str, Stored], problems: list[str]
+) -> Section | None:
+    """Video-LLaVA's tower for pictures, made like the one for clips; of another model, unknown tensors."""
+    if files.config.get("model_type") == "video_llava":
+        problems += compare("image tower", tower_shapes(tower.family, tower.config), inside)
+        return Section(tower.family, tower.config, inside)
+    if inside:
+        problems.append(_unknown({stored.name: stored.shape for stored in inside.values()}))
+    return None
 
 
 def _cut(config: Json, inside: Mapping[str, Stored]) -> int:
@@ -282,7 +307,7 @@ def _projector(
             f"a language model {outputs} wide"
         )
     wanted = _with_newline(kind, inputs, outputs, found)
-    if files.layout == "hf" and files.config["model_type"] != "llava":
+    if files.layout == "hf" and files.config["model_type"] in ("llava_next", "llava_onevision"):
         wanted["image_newline"] = (outputs,)
     problems += compare("projector", wanted, found)
     return Section(kind, {}, found)

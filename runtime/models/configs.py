@@ -83,7 +83,7 @@ TOWER_FAMILIES = {
     "clip": "clip", "clip_vision_model": "clip", "siglip": "siglip", "siglip_vision_model": "siglip",
 }  # fmt: skip
 
-HF_TYPES = ("llava", "llava_next", "llava_onevision")
+HF_TYPES = ("llava", "llava_next", "llava_onevision", "video_llava")
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,11 @@ def describe_model(
     dtype: str = "auto",
     device: str = "auto",
     lora_alpha: float | None = None,
+    tower: str = "auto",
 ) -> Handles:
     """Handles of the tower, projector, language model and chat format of a checkpoint.
 
+    tower: `video` or `image` of a Video-LLaVA, which has two; `auto`: its video tower.
     lora_alpha: how strongly the LoRA layers of a checkpoint that has some count; None: 14.
     Errors: CheckpointError for whatever is wrong with its files, LoomError for an impossible device.
     """
@@ -53,8 +55,17 @@ def describe_model(
     def handle(kind: type[Any], part: str, alpha: float | None = None) -> Model[Any]:
         return _handle(kind, f"llava {part}", found, part, dtype, device, alpha)
 
+    vision = handle(VisionTower, "tower")
+    if tower != "auto" and found.image_tower is None:
+        raise CheckpointError(
+            f"load_model.tower: {tower}, but {checkpoint} has one tower for pictures and clips; leave it out"
+        )
+    if tower == "image":
+        vision = replace(
+            handle(VisionTower, "image_tower"), facts=replace(found.facts, tower=found.image_tower_facts)
+        )
     return Handles(
-        handle(VisionTower, "tower"),
+        vision,
         handle(Projector, "projector"),
         handle(LanguageModel, "language", alpha),  # two strengths are two models; the other parts are shared
         handle(ChatFormat, "chat"),

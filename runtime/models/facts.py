@@ -115,7 +115,7 @@ def _asked(
         aspect, merge = config.get("image_aspect_ratio") or "square", config.get("mm_patch_merge_type")
         pinpoints = _pinpoints(config.get("image_grid_pinpoints"), where, side)
         return frames if aspect == "square" else aspect, merge or "flat", "int", pinpoints
-    if config["model_type"] == "llava":
+    if config["model_type"] in ("llava", "video_llava"):
         return "pad" if preprocessor.get("do_pad") else frames, "flat", "hf", ()
     onevision, rows_first = config["model_type"] == "llava_onevision", config.get("image_grid_pinpoints")
     if onevision and rows_first is None:
@@ -190,7 +190,8 @@ def plain_image_facts(tower: TowerFacts, preprocessor: Json, where: str) -> dict
 
 def _crops(tower: TowerFacts, preprocessor: Json) -> bool:
     """Whether the tower's own processor crops the centre, as CLIP's; SigLIP's squeezes the whole picture."""
-    return bool(preprocessor.get("do_center_crop", "crop_size" in preprocessor or tower.family == "clip"))
+    given = preprocessor.get("do_center_crop")
+    return bool(given or (given is None and (preprocessor.get("crop_size") or tower.family == "clip")))
 
 
 def tile_size(preprocessor: Json) -> int | None:
@@ -246,7 +247,8 @@ def _rope_grid(files: Files, config: Json) -> int:
 def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
     """Template and image token; tokenloom.json may name the template and say that the weights are random."""
     image = _first(files.config.get("image_token_index"), files.config.get("image_token_id"))
-    family = "pllava" if files.pllava else family
+    if files.pllava or files.config.get("model_type") == "video_llava":
+        family = "pllava" if files.pllava else "video_llava"
     return ChatFacts(
         template=str(
             files.extra.get("template")
@@ -260,6 +262,8 @@ def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
 def _template(family: str, name: str) -> str:
     if family == "pllava" and "34b" not in name.lower():  # which is a Yi, and speaks ChatML
         return "pllava"
+    if family == "video_llava":
+        return "llava_v1"
     if family == "mistral":
         return "mistral_instruct"
     if family == "qwen2_5_vl":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,13 @@ T = TypeVar("T")
 def load_llava_tower(handle: Model[Any]) -> Any:
     """The VisionTower of a LLaVA checkpoint."""
     return _tower(handle, _open(handle, "tower"))
+
+
+@loader("llava image_tower")
+def load_llava_image_tower(handle: Model[Any]) -> Any:
+    """The VisionTower for pictures of a Video-LLaVA checkpoint."""
+    found = _open(handle, "image_tower")
+    return _tower(handle, replace(found, tower=found.image_tower))
 
 
 @loader("plain tower")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Part = Literal["tower", "projector", "newline", "language", "ignored"]
+Part = Literal["tower", "image_tower", "projector", "newline", "language", "ignored"]
 
 # First match wins. (prefix in the file, part, what the prefix becomes)
 ROUTES: tuple[tuple[str, Part, str], ...] = (
@@ -27,6 +27,15 @@ ROUTES: tuple[tuple[str, Part, str], ...] = (
     ("model.vision_tower.", "tower", ""),
     ("vision_tower.vision_model.", "tower", ""),
     ("vision_tower.", "tower", ""),
+    # Video-LLaVA has two; the one for clips is its tower
+    ("model.video_tower.vision_model.", "tower", ""),
+    ("model.video_tower.", "tower", ""),
+    ("video_tower.vision_model.", "tower", ""),
+    ("video_tower.", "tower", ""),
+    ("model.image_tower.vision_model.", "image_tower", ""),
+    ("model.image_tower.", "image_tower", ""),
+    ("image_tower.vision_model.", "image_tower", ""),
+    ("image_tower.", "image_tower", ""),
     ("model.multi_modal_projector.linear_1.", "projector", "0."),
     ("model.multi_modal_projector.linear_2.", "projector", "2."),
     ("multi_modal_projector.linear_1.", "projector", "0."),

@@ -218,7 +218,8 @@ def test_not_a_llava(tmp_path: Path) -> None:
     write.write_json(tmp_path / "config.json", {"model_type": "llama"})
     assert message(tmp_path) == (
         f"{tmp_path / 'config.json'}: model_type 'llama' is neither an original LLaVA (no "
-        f"mm_vision_tower) nor llava-hf's llava, llava_next, llava_onevision (no text_config)"
+        f"mm_vision_tower) nor llava-hf's llava, llava_next, llava_onevision, video_llava (no "
+        f"text_config)"
     )
 
 
