@@ -8,13 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from tokenloom.runtime import cost
 from tokenloom.runtime.models.handle import LanguageFacts, ProjectorFacts, TowerFacts
 from tokenloom.runtime.models.projector import Projector, build_projector
 
+from ..flops import counted_by_torch
 from ..towers import random_tiles, tiny_tower
 from .models.tiny import tiny_language
 
@@ -50,19 +49,12 @@ def test_exact_prunevid() -> None:
     assert pruned / full == pytest.approx(0.231, abs=5e-4)
 
 
-def counted(run: Any) -> int:
-    """Matrix products that torch sees; its fused kernels for the CPU would hide those of the attention."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
-        run()
-    return int(counter.get_total_flops())
-
-
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_prefill_is_what_torch_counts(family: str) -> None:
     """All layers and the scores, grouped key-value heads, on a real model."""
     model = tiny_language(family)
     ids = torch.arange(9)[None]
-    got = counted(lambda: model.module(ids, use_cache=False))
+    got = counted_by_torch(lambda: model.module(ids, use_cache=False))
     assert got == cost.prefill(model.facts, [9] * model.depth, head_rows=9)
 
 
@@ -75,7 +67,7 @@ def test_decode_is_what_torch_counts() -> None:
         for _ in range(3):
             model.module(torch.tensor([[5]]), past_key_values=cache)
 
-    assert counted(steps) == cost.decode(model.facts, [7] * model.depth, 3)
+    assert counted_by_torch(steps) == cost.decode(model.facts, [7] * model.depth, 3)
 
 
 def test_decode_with_caches_of_different_lengths() -> None:
@@ -92,7 +84,7 @@ def test_tower_is_what_torch_counts(family: Any) -> None:
     """All layers of a ViT on three tiles."""
     model, tiles = tiny_tower(family), random_tiles(3)
     facts = model.facts
-    got = counted(lambda: model.encode(tiles.pixels, layer=-1, cls_token=facts.has_cls))
+    got = counted_by_torch(lambda: model.encode(tiles.pixels, layer=-1, cls_token=facts.has_cls))
     assert got == cost.tower(facts, 3, facts.grid**2, facts.depth, extra=int(facts.has_cls))
 
 
@@ -102,7 +94,9 @@ def test_projector_is_what_torch_counts(kind: str) -> None:
     facts = ProjectorFacts(kind=kind, inputs=8, outputs=8 if kind == "identity" else 12)
     shape = (5, 4, 8) if facts.merge else (5, 8)
     module = build_projector(facts)
-    assert counted(lambda: module(torch.ones(shape))) == cost.projector(facts, len(torch.ones(shape)), 5)
+    assert counted_by_torch(lambda: module(torch.ones(shape))) == cost.projector(
+        facts, len(torch.ones(shape)), 5
+    )
 
 
 def test_a_projector_that_pools_before_its_last_matrix() -> None:
@@ -110,7 +104,7 @@ def test_a_projector_that_pools_before_its_last_matrix() -> None:
     facts = ProjectorFacts(kind="mlp2x_gelu", inputs=8, outputs=12)
     projector = Projector(build_projector(facts), facts)
     features = torch.ones(8, 8)
-    got = counted(lambda: projector(features, lambda x: x.unflatten(0, (2, 4)).mean(1)))
+    got = counted_by_torch(lambda: projector(features, lambda x: x.unflatten(0, (2, 4)).mean(1)))
     assert got == cost.projector(facts, 8, 2) == 2 * 8 * 8 * 12 + 2 * 2 * 12 * 12
 
 

@@ -71,6 +71,7 @@ def hiding_state() -> LLMState:
         input=replace(plain.input, model="abc"),
         cache=KVCache((heard,)),
         hiding=Hiding(1, torch.tensor([True, False, True]), 1),
+        ran=(plain.row,),
     )
 
 
