@@ -70,7 +70,7 @@ def compress_kv(
     hh_ratio: part of the keys that stays by attention ("heavy hitters"), rounded down.
     recent_ratio: part of the keys that stays at the end, rounded down.
     text_prior: every text key stays and counts towards hh_ratio; visual keys share what it leaves over. Off:
-        all keys alike; the merging modes then keep the first 4 in any case.
+        all keys alike, but the merging modes take the first 4 first.
     avg_pairing: of avg: `own`: every key goes into the one most similar to it; `released`: as the released
         code has it: targets of the keys that are above average, with the first so many of all keys.
     """
