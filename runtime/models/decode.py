@@ -96,6 +96,7 @@ class Decoder:
         out = model.layer(index, hidden, mask=mask_BH1C, position=position[:, None], rope=rope, store=cache)
         if shown and shown.chooses(index):
             query_BHd = model.rotate(model.project(index, "q_proj", hidden), rope)[:, :, 0]
+            context.count(cost.attention_rows(model.facts, len(hidden), cache.used))
             weight_BHC = _weights(query_BHd, cache, model.attention(index).scaling, mask_BH1C)
             shown.choose(index, weight_BHC, cache.rows(), cache.valid[:, : cache.used])
         return out

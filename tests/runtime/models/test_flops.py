@@ -98,6 +98,18 @@ def test_generate_over_caches_of_different_lengths(llm: Held) -> None:
     check(lambda: nodes.generate(llm, state, max_new_tokens=4))
 
 
+def test_generate_with_rows_that_each_token_chooses(llm: Held) -> None:
+    """FastV's mask mode: nothing is spared, and choosing costs."""
+    fastv = Need("attention", rows="last", form="post_rope_causal,mean,mean")
+    with demand(fastv):
+        half = nodes.prefill(llm, seen(), until=2)
+    state = nodes.prune_by_attention(
+        half, drop=0.5, rows="last", attention="post_rope_causal", heads="mean", over="mean",
+        select="global", rewrite_cache=False, mode="mask",
+    )  # fmt: skip
+    check(lambda: nodes.generate(llm, state, max_new_tokens=4))
+
+
 @pytest.mark.parametrize("rows", ["last", "all"])
 def test_read_logits(llm: Held, rows: Literal["last", "all"]) -> None:
     """The scores alone."""
