@@ -24,12 +24,13 @@ class ImageFacts:
     multiples of `multiple` and scaling it to between `min_pixels` and `max_pixels`.
     With aspect `anyres`, `frames` says how frames of a clip are cut; and with `max_tiles` (LLaVA-OneVision) a
     picture's map has the patches of so many tiles at most, and several pictures are padded, not cut up.
+    With aspect `slice` (TokenPacker-HD) a picture is cut into `patch_num` crops at most, 0: it does not say.
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    aspect: Literal["pad", "square", "stretch", "anyres", "qwen", "pllava"] = "pad"
+    aspect: Literal["pad", "square", "stretch", "anyres", "qwen", "pllava", "slice"] = "pad"
     pinpoints: tuple[tuple[int, int], ...] = ()
     merge_type: Literal["flat", "spatial", "spatial_unpad"] = "flat"
     unpad_rounding: Literal["int", "hf"] = "int"
@@ -38,6 +39,7 @@ class ImageFacts:
     multiple: int = 1
     min_pixels: int = 0
     max_pixels: int = 0
+    patch_num: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
