@@ -140,6 +140,11 @@ def projector(shape: ProjectorFacts, rows: int, out: int) -> int:
     return rows * sum(first) + out * last
 
 
+def distances(sets: int, tokens: int, width: int) -> int:
+    """FLOPs of the distances between all pairs of the tokens of each set, by which clustering goes: 2n^2 d."""
+    return 2 * sets * tokens**2 * width
+
+
 def flops_text(count: float) -> str:
     """FLOPs for people: `812`, `1.2 k`, `32.6 T`."""
     for unit in ("", "k", "M", "G", "T", "P"):

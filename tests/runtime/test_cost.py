@@ -119,6 +119,13 @@ def test_attention_rows() -> None:
     assert cost.attention_rows(VICUNA_7B, 64, 1000) == 2 * 64 * 1000 * 4096
 
 
+def test_clustering_costs_next_to_nothing() -> None:
+    """PruneVid's first stage on 16 frames of 144 tokens: less than a thousandth of a prefill."""
+    clustering = cost.distances(16, 144, 4096) + cost.distances(1, 16, 4096)
+    assert clustering == 2 * (16 * 144**2 + 16**2) * 4096
+    assert clustering < 1e-3 * cost.layers_prefill(VICUNA_7B, [PLLAVA] * 32)
+
+
 def test_kv_bytes() -> None:
     """Keys and values of every layer: half a megabyte per row of a 7B model in 16 bits."""
     assert cost.kv_bytes(VICUNA_7B, [1] * 32, 2) == 512 * 1024
