@@ -24,6 +24,7 @@ from ..runtime.widgets import Range
 Merge = Literal["auto", "flat", "spatial", "spatial_unpad"]
 AskedRounding = Literal["auto", "int", "hf"]
 Layout = Literal["upstream", "spatial"]
+Every = Literal["auto", "clip", "frame", "row", "none"]
 
 BASE, MAP, CLS, OTHER = range(4)  # sections of a picture, in reading order
 STEP = 64  # map places in 64ths of a patch, so that pooled tokens of one row share an integer
@@ -186,29 +187,43 @@ def _check_whole_map(where: str, tokens: VisualTokens, size: tuple[int, int]) ->
 
 
 def _foresee_newline(
-    tokens: KnownTokens | None, projector: Model[Projector] | None, *, every: str
+    tokens: KnownTokens | None, projector: Model[Projector] | None, *, every: Every
 ) -> KnownTokens | None:
-    _check_newline("append_newline", projector, "leave this node out")
-    return tokens  # of the tiles; the newline belongs to none
+    if projector is not None and _every(projector, every) != "none":
+        _check_newline("append_newline", projector, "set every: none")
+    return tokens  # of the tiles; newlines belong to none
 
 
 @node(version=1, foresee=_foresee_newline)
 def append_newline(
-    tokens: VisualTokens, projector: Model[Projector], *, every: Literal["clip", "frame"] = "clip"
+    tokens: VisualTokens, projector: Model[Projector], *, every: Every = "auto"
 ) -> VisualTokens:
-    """The tokens and one `image_newline` at the end of the clip, as LLaVA-OneVision has it.
+    """A clip's tokens with `image_newline` where the checkpoint was trained to see it (OneVision: at the end).
 
     It stands for no patch, and pruning inside the language model leaves it alone, like text. Errors:
-    CheckpointError when the checkpoint has no `image_newline`.
+    CheckpointError when the checkpoint has no `image_newline`. Source: the LLaVA-NeXT repository.
 
-    tokens: those of one clip, in reading order.
+    tokens: those of one clip, in reading order; after compression a row is one that is left.
     projector: holds `image_newline`.
-    every: `clip`: one at the end (`one_token`); `frame`: one after the tokens of every frame.
+    every: `clip`: one at the end; `frame`: one after each frame; `row`: one after each row of each frame
+        (LLaVA-Video's `grid`); `none`; `auto`: the checkpoint's `mm_newline_position`, else `clip`.
     """
-    _check_newline("append_newline", projector, "leave this node out")
+    every = _every(projector, every)
+    if every == "none":
+        return tokens
+    _check_newline("append_newline", projector, "set every: none")
     last = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
     last[:-1] = False if every == "clip" else tokens.frame[1:] != tokens.frame[:-1]
+    if every == "row":
+        col = tokens.centre()[:, 3]
+        last[:-1] |= col[1:] <= col[:-1]  # reading order goes back to the left
     return _with_newlines("append_newline", tokens, projector, last.nonzero()[:, 0])
+
+
+def _every(projector: Model[Projector], every: Every) -> Every:
+    if every != "auto":
+        return every
+    return "clip" if projector.facts.image is None else projector.facts.image.newline
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
 MERGES = ("flat", "spatial", "spatial_unpad")
+NEWLINES = {"one_token": "clip", "frame": "frame", "grid": "row", "no_token": "none"}
 SPAN = r"\((\d+)x(\d+)\), *\.\.\., *\((\d+)x(\d+)\)"
 ONEVISION_PINPOINTS = tuple((384 * row, 384 * col) for row in range(1, 7) for col in range(1, 7))
 
@@ -103,7 +104,16 @@ def image_facts(files: Files, tower: TowerFacts, preprocessor: Json) -> ImageFac
         unpad_rounding=cast(Any, rounding),
         frames=frames,
         max_tiles=max_tiles,
+        newline=cast(Any, _newline(files.config.get("mm_newline_position", "one_token"), str(where))),
     )
+
+
+def _newline(position: Any, where: str) -> str:
+    if position not in NEWLINES:
+        raise CheckpointError(
+            f"{where}: mm_newline_position {position!r} is not one of {', '.join(NEWLINES)}"
+        )
+    return NEWLINES[position]
 
 
 def _asked(

@@ -24,6 +24,7 @@ class ImageFacts:
     multiples of `multiple` and scaling it to between `min_pixels` and `max_pixels`.
     With aspect `anyres`, `frames` says how frames of a clip are cut; and with `max_tiles` (LLaVA-OneVision) a
     picture's map has the patches of so many tiles at most, and several pictures are padded, not cut up.
+    `newline`: what ends with `image_newline` in a clip.
     With aspect `slice` (TokenPacker-HD) a picture is cut into `patch_num` crops at most, 0: it does not say.
     """
 
@@ -36,6 +37,7 @@ class ImageFacts:
     unpad_rounding: Literal["int", "hf"] = "int"
     frames: Literal["square", "stretch"] = "square"
     max_tiles: int = 0
+    newline: Literal["clip", "frame", "row", "none"] = "clip"
     multiple: int = 1
     min_pixels: int = 0
     max_pixels: int = 0

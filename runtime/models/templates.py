@@ -102,6 +102,7 @@ def _chatml(system: str) -> Template:
     )
 
 
+# llava-hf's OneVision too was trained so; its own template (`tokenizer`) has no system turn
 def _qwen(around: tuple[str, str] | None = None) -> Template:
     return Template(
         system="You are a helpful assistant.",

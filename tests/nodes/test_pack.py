@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from tokenloom.nodes.merge import merge_contextual
 from tokenloom.nodes.pack import append_newline, pack_flat, pack_spatial_unpad, pack_visionzip_next
+from tokenloom.nodes.pool import pool_tokens
 from tokenloom.nodes.project import project_mlp
 from tokenloom.nodes.select import select_dominant
 from tokenloom.runtime.errors import CheckpointError, WiringError
 from tokenloom.runtime.foreseen import KnownTokens
 from tokenloom.runtime.values import Kind, Source, VisualTokens
 
-from ..towers import anyres_source, image_facts, made_patches, tiny_projector
+from ..towers import anyres_source, image_facts, made_patches, square_source, tiny_projector
 
 PROJECTOR = tiny_projector("identity", inputs=6, image=image_facts("spatial_unpad"))
 
@@ -207,17 +209,32 @@ def test_only_whole_maps_are_scaled_down() -> None:
     )
 
 
-@pytest.mark.parametrize(("every", "want"), [("clip", [2]), ("frame", [0, 1, 2])])
+@pytest.mark.parametrize(
+    ("every", "want"),
+    [("auto", [11]), ("clip", [11]), ("frame", [3, 7, 11]), ("row", [1, 3, 5, 7, 9, 11]), ("none", [])],
+)
 def test_newlines_of_a_clip(every: Any, want: list[int]) -> None:
-    """One after its last token, or one after the last of every frame."""
+    """One after its last token, after the last of every frame, of every row, or none."""
     tokens = full(anyres_source((0, 0), (0, 0), (0, 0)))
     ended = append_newline(tokens, PROJECTOR, every=every)
     line = ended.kind == int(Kind.NEWLINE)
-    assert ended.home[line].tolist() == want
-    assert line.nonzero()[:, 0].tolist() == [4 * frame + 4 + i for i, frame in enumerate(want)]
+    assert (line.nonzero()[:, 0] - torch.arange(len(want)) - 1).tolist() == want
+    assert ended.home[line].tolist() == [token // 4 for token in want]
     assert ended.features[line].eq(9).all()
     assert ended.select(~line).features.equal(tokens.features)
     assert append_newline(tokens.select(torch.arange(0)), PROJECTOR, every=every).kind.tolist() == []
+
+
+def test_rows_of_pooled_frames_end_with_newlines() -> None:
+    """LLaVA-Video's grid: rows of the pooled frame, whose places are fractions."""
+    pooled = pool_tokens(
+        project_mlp(PROJECTOR, made_patches(square_source(3, 5, 5), cls_token=False)),
+        grid=(3, 3),
+        method="bilinear",
+    )
+    facts = replace(image_facts("spatial_unpad"), newline="row")
+    ended = append_newline(pooled, tiny_projector("identity", inputs=6, image=facts))
+    assert ended.kind.tolist() == 9 * (3 * [int(Kind.POOLED)] + [int(Kind.NEWLINE)])
 
 
 def features_of(tokens: VisualTokens) -> Tensor:
@@ -254,6 +271,6 @@ def test_a_missing_newline_vector() -> None:
     for call in (append_newline.foresee, append_newline):
         with pytest.raises(CheckpointError) as error:
             call(full(anyres_source((2, 1))), bare, every="clip")
-        assert str(error.value) == ("append_newline: tiny has no image_newline vector; leave this node out")
+        assert str(error.value) == ("append_newline: tiny has no image_newline vector; set every: none")
     known = KnownTokens(tiles=3, per_tile=4)
     assert append_newline.foresee(known, PROJECTOR, every="clip") == known

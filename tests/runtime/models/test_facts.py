@@ -117,6 +117,28 @@ def test_siglip_facts(tmp_path: Path) -> None:
     assert (facts.tower.has_cls, facts.tower.select_layer, facts.tower.select_feature) == (False, -1, "patch")
 
 
+@pytest.mark.parametrize(
+    ("given", "aspect"),
+    [({"crop_size": None}, "stretch"), ({"do_center_crop": True}, "square"), ({"crop_size": 32}, "square")],
+)
+def test_siglip_may_crop(tmp_path: Path, given: dict[str, Any], aspect: str) -> None:
+    """Where its preprocessor says so."""
+    write.write_siglip(tmp_path)
+    edit(tmp_path / "preprocessor_config.json", **given)
+    image = load_vision_tower(checkpoint=str(tmp_path), select_layer=-1).facts.image
+    assert image is not None
+    assert image.aspect == aspect
+
+
+@pytest.mark.parametrize(("position", "newline"), [("grid", "row"), ("no_token", "none")])
+def test_newline_of_a_clip(tmp_path: Path, position: str, newline: str) -> None:
+    """LLaVA-Video ends every row, LLaVA-OneVision the clip, as one that does not say does."""
+    write.write_next_original(tmp_path / "says", config={"mm_newline_position": position})
+    write.write_next_original(tmp_path / "silent")
+    images = [facts_of(tmp_path / name).image for name in ("says", "silent")]
+    assert [image.newline for image in images if image] == [newline, "clip"]
+
+
 def test_select_cls_patch(tmp_path: Path) -> None:
     """The checkpoint's own layer and feature choice travel with the tower."""
     choice = {"mm_vision_select_feature": "cls_patch", "mm_vision_select_layer": -3}
@@ -182,6 +204,8 @@ def test_tokenloom_json(tmp_path: Path) -> None:
     [
         ({"image_aspect_ratio": "anyres_max_x"},
          "image_aspect_ratio 'anyres_max_x' is not supported; supported: pad, square, anyres, anyres_max_9"),
+        ({"mm_newline_position": "line"},
+         "mm_newline_position 'line' is not one of one_token, frame, grid, no_token"),
         ({"mm_patch_merge_type": "maxpool"},
          "mm_patch_merge_type 'maxpool' is not one of flat, spatial, spatial_unpad"),
         ({"image_aspect_ratio": "anyres"},
