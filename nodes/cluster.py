@@ -240,7 +240,7 @@ def cluster_spatial(
     static_N = tokens.kind == int(Kind.STATIC)
     key_N = torch.where(tokens.count > 0, tokens.frame * 2 + static_N, 2 * frames + number_N)
     groups = Groups.of(key_N, 2 * frames + n)
-    runs = runs_of(groups.sizes, ratio, least, tokens.width)
+    runs = runs_of(groups.sizes, ratio, least, tokens.features)
     noise_N = None if noise == "none" else _drawn(n, seed, tokens.device)
     out_N = cluster_groups(tokens.features, groups, runs, neighbours, noise_N)
     total = sum(run.groups * (run.clusters or run.size) for run in runs)

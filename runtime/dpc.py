@@ -52,22 +52,21 @@ def dpc_knn(
 
 def distances(x_BNC: Tensor) -> Tensor:
     """[B, N, N]: Euclidean distance over the root of C, exactly 0 between equal tokens, symmetric."""
-    x_BNC = x_BNC.to(torch.promote_types(x_BNC.dtype, torch.float32))
     n, c = x_BNC.shape[1:]
-    if n <= EXACT:
-        return torch.cdist(x_BNC, x_BNC) / math.sqrt(c)
-    y_BNC = x_BNC - x_BNC[:, :1]  # a large common part would cost the products their digits
-    product_BNN = _products(y_BNC)
-    square_BN = product_BNN.diagonal(dim1=1, dim2=2).clone()
-    both_BNN = square_BN[:, :, None] + square_BN[:, None, :]
-    apart_BNN = torch.sub(both_BNN, product_BNN, alpha=2)
-    rounding = 8 * torch.finfo(y_BNC.dtype).eps  # of the products; below it tokens count as equal
-    apart_BNN.masked_fill_(apart_BNN <= both_BNN.mul_(rounding), 0)
-    return apart_BNN.div_(c).sqrt_()
+    if n > EXACT:
+        return from_products(products(x_BNC), c)
+    x_BNC = x_BNC.to(torch.promote_types(x_BNC.dtype, torch.float32))
+    return torch.cdist(x_BNC, x_BNC) / math.sqrt(c)
 
 
-def _products(y_BNC: Tensor) -> Tensor:
-    """[B, N, N]: of all pairs of a set; of the lower left quarter, mirrored, none is computed twice."""
+def products(x_BNC: Tensor) -> Tensor:
+    """[B, N, N]: inner products of all pairs of a set, as seen from its first token.
+
+    Seen from the origin, a large common part would cost the distances their digits. Those of one quarter are
+    the mirror image of another.
+    """
+    y_BNC = x_BNC.to(torch.promote_types(x_BNC.dtype, torch.float32))
+    y_BNC = y_BNC - y_BNC[:, :1]
     n = y_BNC.shape[1]
     half = -(-n // 16) * 8
     out_BNN = y_BNC.new_empty(len(y_BNC), n, n)
@@ -75,6 +74,16 @@ def _products(y_BNC: Tensor) -> Tensor:
     out_BNN[:, half:, half:] = torch.bmm(y_BNC[:, half:], y_BNC[:, half:].mT)
     out_BNN[:, half:, :half] = out_BNN[:, :half, half:].mT
     return out_BNN
+
+
+def from_products(product_BNN: Tensor, width: int) -> Tensor:
+    """[B, N, N]: distances over the root of the width, from inner products."""
+    square_BN = product_BNN.diagonal(dim1=1, dim2=2)
+    both_BNN = square_BN[:, :, None] + square_BN[:, None, :]
+    apart_BNN = torch.sub(both_BNN, product_BNN, alpha=2)
+    rounding = 8 * torch.finfo(product_BNN.dtype).eps  # of the products; below it tokens count as equal
+    apart_BNN.masked_fill_(apart_BNN <= both_BNN.mul_(rounding), 0)
+    return apart_BNN.div_(width).sqrt_()
 
 
 def cluster_distances(

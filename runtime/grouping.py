@@ -16,9 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .dpc import cluster_distances, distances
+from .dpc import EXACT, cluster_distances, distances, from_products, products
 
-MOST = 1 << 20  # numbers in one block: of features, or of padded distances
+MOST = 1 << 22  # padded distances of one batch
+CACHED, LARGE = 1 << 19, 1 << 26  # features of one block: on the CPU, where the cache counts, and elsewhere
 
 
 class Run(NamedTuple):
@@ -69,14 +70,15 @@ def clusters_of(size: int, ratio: float, least: int) -> int:
     return max(int(size * ratio), 1) if size > least else 0
 
 
-def runs_of(sizes: Sequence[int], ratio: float, least: int, width: int) -> list[Run]:
-    """The groups as runs, none of more than MOST numbers of features or distances (but one group)."""
+def runs_of(sizes: Sequence[int], ratio: float, least: int, features: Tensor) -> list[Run]:
+    """The groups as runs, of which each is one block of features [N, C]."""
+    room = CACHED if features.device.type == "cpu" else LARGE
     out: list[Run] = []
     start = clusters = 0
     for size in sizes:
         k, last = clusters_of(size, ratio, least), out[-1] if out else None
-        room = last is not None and (last.groups + 1) * size * max(size, width) <= MOST
-        if last is not None and last.size == size and (room or not k):
+        fits = last is not None and (last.groups + 1) * size * max(size, features.shape[1]) <= room
+        if last is not None and last.size == size and (fits or not k):
             out[-1] = last._replace(groups=last.groups + 1)
         else:
             out.append(Run(start, 1, size, k, clusters))
@@ -96,7 +98,9 @@ def cluster_groups(
     for run in runs:
         if not run.clusters:
             out_N[run.start : run.stop] = torch.arange(run.stop - run.start, device=out_N.device) + run.out
-    for batch in _batches(runs):
+    few = [run for run in runs if run.clusters and run.size <= EXACT]
+    many = [run for run in runs if run.clusters and run.size > EXACT]
+    for batch in (*_batches(few), *_batches(many)):
         label_GM = _labels(features, groups, batch, neighbours, noise)
         row = 0
         for run in batch:
@@ -111,8 +115,6 @@ def _batches(runs: Sequence[Run]) -> Iterator[list[Run]]:
     """Runs whose distances, padded to each other, stay within MOST."""
     batch: list[Run] = []
     for run in runs:
-        if not run.clusters:
-            continue
         many = [*batch, run]
         if batch and sum(r.groups for r in many) * max(r.size for r in many) ** 2 > MOST:
             yield batch
@@ -128,22 +130,29 @@ def _labels(
     """[G, M] long: cluster numbers within each group of the batch."""
     g, m = sum(run.groups for run in batch), max(run.size for run in batch)
     wide = torch.promote_types(features.dtype, torch.float32)
-    distance_GMM = torch.zeros(g, m, m, dtype=wide, device=features.device)
+    pair_GMM = torch.zeros(g, m, m, dtype=wide, device=features.device)
     noise_GM = None if noise is None else torch.zeros(g, m, dtype=wide, device=features.device)
     size_G = torch.empty(g, dtype=torch.long, device=features.device)
     clusters_G = torch.empty_like(size_G)
-    row = 0
+    row, few = 0, m <= EXACT
     for run in batch:
         here, tokens = slice(row, row + run.groups), slice(run.start, run.stop)
         block = features[tokens] if groups.sorted else features[groups.order[tokens]]
-        distance_GMM[here, : run.size, : run.size] = distances(block.reshape(run.groups, run.size, -1))
+        block = block.reshape(run.groups, run.size, -1)
+        pair_GMM[here, : run.size, : run.size] = distances(block) if few else products(block)
         if noise_GM is not None and noise is not None:
             noise_GM[here, : run.size] = noise[tokens].reshape(run.groups, -1)
         size_G[here].fill_(run.size)
         clusters_G[here].fill_(run.clusters)
         row += run.groups
+    distance_GMM = pair_GMM if few else from_products(pair_GMM, features.shape[1])
     valid_GM = torch.arange(m, device=features.device) < size_G[:, None]
     most = max(run.clusters for run in batch)
     return cluster_distances(
-        distance_GMM, clusters_G, neighbours, valid=valid_GM, noise=noise_GM, most=most
+        distance_GMM,
+        clusters_G,
+        neighbours,
+        valid=None if all(run.size == m for run in batch) else valid_GM,
+        noise=noise_GM,
+        most=most,
     ).label

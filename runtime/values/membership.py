@@ -41,11 +41,11 @@ def mean(x: Tensor, assign: Tensor, part: Tensor, groups: int) -> Tensor:
     """Sum of `part * x` per group, in at least float32; a row alone in its group (part 1) is copied."""
     order, begin = by_group(assign, groups)
     out = roomy((groups, *x.shape[1:]), x.dtype, x.device)
-    if x.device.type != "cpu" or not len(order):
+    size = begin.diff()
+    if x.device.type != "cpu" or 2 * int((size == 1).sum()) <= groups:
         for some, sums in group_sums(x, order, begin, part):
             out[some] = sums
         return out
-    size = begin.diff()
     torch.index_select(x, 0, order[begin[:-1].clamp_max(len(order) - 1)], out=out)
     several = (size != 1).nonzero()[:, 0]
     order = order[(size != 1).repeat_interleave(size)]

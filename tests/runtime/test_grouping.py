@@ -51,7 +51,7 @@ def test_all_at_once_is_one_by_one(keys: list[int], ratio: float, least: int, se
     x = torch.randn(len(keys), 5, generator=rng)
     noise = torch.rand(len(keys), generator=rng) if noisy else None
     groups = Groups.of(torch.tensor(keys), 4)
-    runs = runs_of(groups.sizes, ratio, least, 5)
+    runs = runs_of(groups.sizes, ratio, least, x)
     assert cluster_groups(x, groups, runs, 7, noise).tolist() == one_by_one(x, groups, ratio, least, noise)
 
 
@@ -59,9 +59,10 @@ def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs and batches are cut where they get too large."""
     x = torch.randn(200, 6, generator=torch.Generator().manual_seed(1))
     groups = Groups.of(torch.tensor([0] * 30 + [1] * 30 + [2] * 40 + [3] * 40 + [4] * 60), 5)
-    want = cluster_groups(x, groups, runs_of(groups.sizes, 0.5, 14, 6), 7)
+    want = cluster_groups(x, groups, runs_of(groups.sizes, 0.5, 14, x), 7)
     monkeypatch.setattr(grouping, "MOST", 2000)
-    runs = runs_of(groups.sizes, 0.5, 14, 6)
+    monkeypatch.setattr(grouping, "CACHED", 2000)
+    runs = runs_of(groups.sizes, 0.5, 14, x)
     assert [run.groups for run in runs] == [2, 1, 1, 1]
     assert cluster_groups(x, groups, runs, 7).equal(want)
 
@@ -79,7 +80,7 @@ def test_nothing_waits_for_the_device() -> None:
     key = torch.tensor([0] * 30 + [1] * 9 + [2] * 40 + [3] * 40 + [0] * 5)
     x = torch.randn(len(key), 16, generator=torch.Generator().manual_seed(1))
     groups = Groups.of(key.cuda(), 4)
-    runs, there = runs_of(groups.sizes, 0.5, 14, 16), x.cuda()
+    runs, there = runs_of(groups.sizes, 0.5, 14, x.cuda()), x.cuda()
     torch.cuda.set_sync_debug_mode("error")
     try:
         got = cluster_groups(there, groups, runs, 7)
