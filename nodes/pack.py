@@ -198,7 +198,7 @@ def _foresee_newline(
 def append_newline(
     tokens: VisualTokens, projector: Model[Projector], *, every: Every = "auto"
 ) -> VisualTokens:
-    """A clip's tokens with `image_newline` where the checkpoint was trained to see it (OneVision: at the end).
+    """A clip's tokens with `image_newline` where the checkpoint was trained to see it (OneVision: the end).
 
     It stands for no patch, and pruning inside the language model leaves it alone, like text. Errors:
     CheckpointError when the checkpoint has no `image_newline`. Source: the LLaVA-NeXT repository.
