@@ -141,7 +141,7 @@ def projector(shape: ProjectorFacts, rows: int, out: int) -> int:
 
 
 def distances(sets: int, tokens: int, width: int) -> int:
-    """FLOPs of the distances between all pairs of the tokens of each set, by which clustering goes: 2n^2 d."""
+    """FLOPs of the distances between all pairs of tokens of each set, by which clustering goes: 2n^2 d."""
     return 2 * sets * tokens**2 * width
 
 
