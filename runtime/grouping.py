@@ -56,9 +56,8 @@ class Groups:
         """Tokens of one key (0..keys-1) are a group; one wait for the device."""
         n = len(key_N)
         number_N = torch.arange(n, device=key_N.device)
-        first_N = torch.full((keys,), n, device=key_N.device).scatter_reduce(0, key_N, number_N, "amin")[
-            key_N
-        ]
+        first_X = torch.full((keys,), n, device=key_N.device)
+        first_N = first_X.scatter_reduce(0, key_N, number_N, "amin")[key_N]
         order = first_N.argsort(stable=True)
         count_N = torch.zeros_like(number_N).scatter_add_(0, first_N, torch.ones_like(number_N))
         *counts, moved = torch.cat([count_N, (order != number_N).any()[None]]).tolist()
@@ -76,10 +75,9 @@ def runs_of(sizes: Sequence[int], ratio: float, least: int, features: Tensor) ->
     out: list[Run] = []
     start = clusters = 0
     for size in sizes:
-        k, last = clusters_of(size, ratio, least), out[-1] if out else None
-        fits = last is not None and (last.groups + 1) * size * max(size, features.shape[1]) <= room
-        if last is not None and last.size == size and (fits or not k):
-            out[-1] = last._replace(groups=last.groups + 1)
+        k, most = clusters_of(size, ratio, least), room // (size * max(size, features.shape[1]))
+        if out and out[-1].size == size and (out[-1].groups < most or not k):
+            out[-1] = out[-1]._replace(groups=out[-1].groups + 1)
         else:
             out.append(Run(start, 1, size, k, clusters))
         start, clusters = start + size, clusters + (k or size)

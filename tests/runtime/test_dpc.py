@@ -128,6 +128,13 @@ def test_noise_decides_ties() -> None:
     assert dpc_knn(x, 1, 2, noise=noise).centre.tolist() == [[2]]
 
 
+def test_nothing_is_read_back() -> None:
+    """It runs where tensors have no numbers: none of them decides what is done next."""
+    x, clusters = torch.empty(3, 40, 8, device="meta"), torch.empty(3, dtype=torch.long, device="meta")
+    got = dpc_knn(x, clusters, 7, valid=torch.empty(3, 40, dtype=torch.bool, device="meta"))
+    assert got.label.shape == got.centre.shape == (3, 40)
+
+
 @pytest.mark.gpu
 def test_nothing_waits_for_the_device() -> None:
     """On CUDA, padded and with numbers per set, without one synchronisation; and as on the CPU."""

@@ -74,6 +74,15 @@ def test_clusters_of() -> None:
     assert clusters_of(100, 0.29, 0) == int(100 * 0.29) == 28
 
 
+def test_nothing_is_read_back() -> None:
+    """Once the sizes are known, it runs where tensors have no numbers."""
+    x = torch.empty(124, 16, device="meta")
+    groups = Groups(torch.empty(124, dtype=torch.long, device="meta"), (35, 9, 40, 40), sorted=False)
+    runs = runs_of(groups.sizes, 0.5, 14, x)
+    assert [run.groups for run in runs] == [1, 1, 2]
+    assert cluster_groups(x, groups, runs, 7).shape == (124,)
+
+
 @pytest.mark.gpu
 def test_nothing_waits_for_the_device() -> None:
     """On CUDA, once the sizes are known, without one synchronisation; and as on the CPU."""

@@ -68,6 +68,12 @@ def test_a_token_alone_is_like_nothing() -> None:
     assert got.tolist() == [-torch.inf]
 
 
+def test_nothing_is_read_back() -> None:
+    """It runs where tensors have no numbers: none of them decides what is done next."""
+    x, group = torch.empty(12, 6, device="meta"), torch.empty(12, dtype=torch.long, device="meta")
+    assert mean_cosine(x, x[:, 0], group, 3).shape == (3,)
+
+
 @pytest.mark.gpu
 def test_nothing_waits_for_the_device() -> None:
     """On CUDA without one synchronisation; and as on the CPU."""

@@ -77,6 +77,12 @@ def test_run_numbers() -> None:
     assert run_numbers(torch.tensor([[4, 4, 1, 4], [0, 0, 0, 0]])).tolist() == [[0, 0, 1, 2], [0, 0, 0, 0]]
 
 
+def test_nothing_is_read_back() -> None:
+    """It runs where tensors have no numbers: none of them decides what is done next."""
+    label = torch.empty(3, 20, dtype=torch.long, device="meta")
+    assert run_numbers(refine_clusters(label)).shape == (3, 20)
+
+
 @pytest.mark.gpu
 def test_nothing_waits_for_the_device() -> None:
     """On CUDA without one synchronisation; and as on the CPU."""
