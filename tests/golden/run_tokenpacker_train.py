@@ -1,0 +1,111 @@
+"""Golden cases of TokenPacker's training: samples and labels, the order of samples, and optimiser steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokenloom.nodes.tile import preprocess
+from tokenloom.runtime.models.chat import ChatFormat
+from tokenloom.runtime.models.facts import CLIP_MEAN, CLIP_STD
+from tokenloom.runtime.models.handle import ChatFacts, ImageFacts
+from tokenloom.runtime.training.batch import Pictures, collate
+from tokenloom.runtime.training.conversation import Conversation, read_conversation
+from tokenloom.runtime.training.labels import Example, label, pad_id
+from tokenloom.runtime.training.sampler import length_grouped_order, modality_grouped_order
+from tokenloom.runtime.values import Frames
+
+from ..handles import image_handle
+from .runners import Case, runs
+
+
+@runs("tokenpacker", "LazySupervisedDataset.__getitem__")
+def samples_and_labels(case: Case) -> None:
+    asked = case.facts["hyperparameters"]
+    chat = chat_of(case)
+    samples = [read_conversation(entry) for entry in case.facts["samples"]]
+    examples = labelled(case, chat, samples)
+    for i, example in enumerate(examples):
+        case.check(example.ids, f"input_ids_{i}")
+        case.check(example.labels, f"labels_{i}")
+    told = [f"WARNING: {e.mismatch}. (ignored)" for e in examples if e.mismatch]
+    assert told == case.facts["warnings_printed"], told
+    case.check(torch.tensor([s.signed_words for s in samples]), "modality_lengths")
+    case.check(torch.tensor([s.length for s in samples]), "lengths")
+
+    *_, side = case.expected["images_shape"].tolist()
+    sizes = [None if hw is None else torch.zeros(*hw, 3, dtype=torch.uint8) for hw in case.facts["image_hw"]]
+    pictures = prepared(case, sizes, ImageFacts(size=side, mean=CLIP_MEAN, std=CLIP_STD))
+    batch = collate(examples, pictures, pad=pad_id(chat), max_length=asked["model_max_length"])
+    case.check(batch.ids, "batch_input_ids")
+    case.check(batch.labels, "batch_labels")
+    case.check(batch.mask, "batch_attention_mask")
+    check_pictures(case, pictures)
+    crops = [1 if p is None else len(p.tiles) for p in pictures]  # a dummy for text, as released
+    case.check(torch.tensor(crops), "num_crops")
+    shape = (sum(crops), *(batch.tiles.pixels.shape[1:] if batch.tiles is not None else (3, side, side)))
+    case.check(torch.tensor(shape), "images_shape")
+
+
+@runs("tokenpacker", "get_modality_length_grouped_indices / get_length_grouped_indices")
+def order_of_samples(case: Case) -> None:
+    lengths = case.inputs["lengths"].abs().tolist()
+    visual = (case.inputs["lengths"] > 0).tolist()
+    asked, seed = case.facts["hyperparameters"], case.facts["seed"]
+    batch, world = asked["batch_size"], asked["world_size"]
+    # the tolerance note of the case: "given torch.manual_seed(seed) immediately before"
+    offset = int(
+        re.findall(r"generator seeded seed\+(\d+)", case.facts["tensors"]["modality_indices_with_generator"])[
+            0
+        ]
+    )
+    generator = torch.Generator().manual_seed(seed + offset)
+    for name, given in (("modality_indices", None), ("modality_indices_with_generator", generator)):
+        torch.manual_seed(seed)
+        order = modality_grouped_order(lengths, visual, batch=batch, world=world, generator=given)
+        case.check(torch.tensor(order), name)
+    torch.manual_seed(seed)
+    order = length_grouped_order(lengths, batch=batch, world=world)
+    case.check(torch.tensor(order), "length_indices")
+
+
+def chat_of(case: Case) -> ChatFormat:
+    """The tokenizer in weights/, without a model."""
+    from transformers import LlamaTokenizer
+
+    load: Any = LlamaTokenizer.from_pretrained
+    return ChatFormat(load(str(case.weights)), ChatFacts(template="v1"))
+
+
+def labelled(case: Case, chat: ChatFormat, samples: Sequence[Conversation]) -> list[Example]:
+    asked = case.facts["hyperparameters"]
+    most = asked.get("model_max_length", 2048)
+    return [label(chat, sample, version=asked["version"], max_length=most) for sample in samples]
+
+
+def prepared(case: Case, images: Sequence[Tensor | None], facts: ImageFacts) -> list[Pictures | None]:
+    """The pictures of every sample, as the case says that they are prepared."""
+    aspect = case.facts["hyperparameters"]["image_aspect_ratio"]
+    most = case.facts["hyperparameters"]["patch_num"]
+    facts = ImageFacts(
+        size=facts.size, mean=facts.mean, std=facts.std, aspect=aspect, patch_num=int(most or 0)
+    )
+    made: list[Pictures | None] = []
+    for image in images:
+        if image is None:
+            made.append(None)
+            continue
+        tiles = preprocess(image_handle(facts), Frames((image,), torch.zeros(1)))
+        made.append(Pictures.sliced(tiles) if aspect == "slice" else Pictures.whole(tiles))
+    return made
+
+
+def check_pictures(case: Case, pictures: Sequence[Pictures | None]) -> None:
+    """Rows and columns of every sample's grid, 1 by 1 for none."""
+    grids = [(p.grids[0] or (1, 1)) if p is not None else (1, 1) for p in pictures]
+    for name, sides in zip(("h_block", "w_block"), zip(*grids, strict=True), strict=True):
+        case.check(torch.tensor(sides), name)
