@@ -40,9 +40,8 @@ def _check_picture(path: Path) -> tuple[int, int]:
 
 def _foresee_image(*, path: Path | tuple[Path, ...]) -> KnownFrames:
     """A bad path is refused while planning, from the header alone."""
-    for one in _paths(path):
-        _check_picture(one)
-    return KnownFrames(count=len(_paths(path)), clip=False)
+    sizes = tuple(_check_picture(one) for one in _paths(path))
+    return KnownFrames(count=len(sizes), clip=False, sizes=sizes)
 
 
 def _foresee_video(*, path: Path, backend: Backend, fps: float | None) -> None:

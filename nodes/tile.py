@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from ..runtime import anyres, pixels
+from ..runtime import anyres, pixels, slicing
 from ..runtime.errors import CheckpointError, MediaError
 from ..runtime.foreseen import KnownFrames, KnownTiles
 from ..runtime.models.chat import ChatFormat
@@ -18,10 +18,11 @@ from ..runtime.models.handle import ImageFacts, Model
 from ..runtime.models.tower import VisionTower
 from ..runtime.node import node
 from ..runtime.pixels import Pixels
+from ..runtime.slicing import Slicing
 from ..runtime.values import Frames, Tile, Tiles
 from ..runtime.widgets import Range
 
-Aspect = Literal["auto", "pad", "square", "stretch", "anyres", "pllava"]
+Aspect = Literal["auto", "pad", "square", "stretch", "anyres", "pllava", "slice"]
 Side = Annotated[int, Range(1)]
 Colour = tuple[int, int, int]
 Prepared = Model[ChatFormat] | Model[VisionTower]  # any handle that comes with the preprocessing facts
@@ -41,6 +42,8 @@ def _foresee(
         _resized("preprocess", facts, None)
     known = [f for f in frames if f is not None]
     chosen = _chosen(facts, aspect, any(f.clip for f in known), sum(map(len, known)))
+    if chosen == "slice":
+        return slicing.foreseen(frames, Slicing.of(facts))
     if chosen == "anyres" or len(known) < len(frames):
         return None  # how many tiles a grid has depends on the picture
     return KnownTiles(count=sum(map(len, known)))
@@ -53,10 +56,10 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
     chat: the checkpoint (or its tower); its facts say the tile's size, mean, std and aspect.
     frames: pictures or frames of a clip, in order.
     aspect: auto is the checkpoint's own choice (frames of a clip are never cut up: square or stretch instead
-        of anyres; nor are several pictures by LLaVA-OneVision: pad); pad: the whole picture on a square;
-        square: the centre; stretch: all of it, squeezed; anyres: a base tile and a grid; pllava: the
-        centre, after a first resize to 640 pixels at most. Qwen2.5-VL's own: a tile of the picture's size,
-        its sides rounded.
+        of anyres, pad instead of slice; nor are several pictures by LLaVA-OneVision: pad); pad: the whole
+        picture on a square; square: the centre; stretch: all of it, squeezed; anyres: a base tile and a
+        grid; pllava: the centre, after a first resize to 640 pixels at most; slice: as slice_hd.
+        Qwen2.5-VL's own: a tile of the picture's size, its sides rounded.
     """
     facts = image_facts("preprocess", chat)
     chosen = _chosen(facts, aspect, any(f.clip for f in frames), sum(map(len, frames)))
@@ -64,6 +67,9 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
         _refuse_clips(frames)
         return _tiles("preprocess", frames, facts, _rounded(facts))
     facts = _resized("preprocess", facts, None)
+    if chosen == "slice":
+        _refuse_nothing("preprocess", frames)
+        return slicing.sliced(frames, Slicing.of(facts), facts.mean, facts.std)
     if chosen == "pad":
         return _tiles("preprocess", frames, facts, _padded(facts.size, pixels.mean_colour(facts.mean)))
     if chosen == "square":
@@ -77,6 +83,8 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
 
 def _chosen(facts: ImageFacts, aspect: Aspect, clip: bool, pictures: int) -> str:
     """How the pictures are cut: as asked, or as the checkpoint was trained."""
+    if aspect == "auto" and facts.aspect == "slice" and clip:
+        return "pad"
     if aspect == "auto" and facts.aspect == "anyres":
         if clip:
             return facts.frames  # as LLaVA-NeXT's video code does: every frame through the plain processor
@@ -148,8 +156,7 @@ def image_facts(where: str, model: Prepared) -> ImageFacts:
 
 def _tiles(where: str, frames: Sequence[Frames], facts: ImageFacts, cutter: Cutter) -> Tiles:
     """Cut every picture; pictures of all inputs are numbered through."""
-    if not frames:
-        raise MediaError(f"{where}.frames: nothing is connected; wire at least one picture or clip")
+    _refuse_nothing(where, frames)
     pictures: list[Tensor] = list(chain.from_iterable(f.pictures for f in frames))
     cells: list[Pixels] = []
     layout: list[Tile] = []
@@ -233,6 +240,11 @@ def _anyres(side: int, canvases: Sequence[anyres.Size], colour: Colour) -> Cutte
             yield cell, Tile(frame=0, row=row, col=col, box=box)
 
     return cutter
+
+
+def _refuse_nothing(where: str, frames: Sequence[Frames]) -> None:
+    if not frames:
+        raise MediaError(f"{where}.frames: nothing is connected; wire at least one picture or clip")
 
 
 def _refuse_clips(frames: Sequence[Frames]) -> None:

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFrames:
-    """How many pictures there will be, and whether they are moments of one clip. Stands for `Frames`."""
+    """How many pictures there will be, and whether they are moments of one clip. Stands for `Frames`.
+
+    sizes: (width, height) of each, None: not known yet.
+    """
 
     count: int
     clip: bool
+    sizes: tuple[tuple[int, int], ...] | None = None
 
     def __len__(self) -> int:
         return self.count
