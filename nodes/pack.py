@@ -162,7 +162,7 @@ def _scaled_down(
         if target == size:
             continue
         on_map = ((places.frame == frame) & (places.section == MAP)).nonzero()[:, 0]
-        _check_whole_map(where, body.select(on_map), size)
+        _check_whole_map(where, body.count[on_map], size)
         first, stop = int(on_map[0]), int(on_map[-1]) + 1
         before = torch.arange(done, first, device=body.device)
         small = resampled(body.select(on_map), size, target)
@@ -177,11 +177,12 @@ def _scaled_down(
     return bodies[0].concat(*bodies[1:]), _Places.joined(all_places)
 
 
-def _check_whole_map(where: str, tokens: VisualTokens, size: tuple[int, int]) -> None:
-    if len(tokens) == size[0] * size[1] and bool((tokens.count == 1).all()):
+def _check_whole_map(where: str, patches: Tensor, size: tuple[int, int]) -> None:
+    """`patches`: how many each token of the map stands for."""
+    if len(patches) == size[0] * size[1] and bool((patches == 1).all()):
         return
     raise WiringError(
-        f"{where}.tokens: {len(tokens)} tokens on a map of {size[0]} x {size[1]} patches, but scaling it "
+        f"{where}.tokens: {len(patches)} tokens on a map of {size[0]} x {size[1]} patches, but scaling it "
         "down takes all of its patches; compress after this node, or set max_tiles: 0"
     )
 
