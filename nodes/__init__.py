@@ -1,5 +1,6 @@
 """The built-in nodes: one file per stage. Importing this registers them all."""
 
+from .assemble import assemble_hd as assemble_hd
 from .choice import check_choice as check_choice
 from .cluster import cluster_spatial as cluster_spatial
 from .cluster import cluster_temporal as cluster_temporal
@@ -37,6 +38,7 @@ from .read import read_tokens as read_tokens
 from .sample import sample_frames as sample_frames
 from .select import select_dominant as select_dominant
 from .select import select_tokens as select_tokens
+from .slice_hd import slice_hd as slice_hd
 from .tile import pad_square as pad_square
 from .tile import preprocess as preprocess
 from .tile import resize_crop as resize_crop

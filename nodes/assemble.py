@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -29,11 +29,11 @@ class Assembled(NamedTuple):
     separators: Table
 
 
-class KnownAssembled(NamedTuple):
-    """What a plan knows of both."""
+@dataclass(frozen=True, kw_only=True)
+class KnownAssembled:
+    """What a plan knows of the tokens."""
 
-    tokens: KnownTokens | None
-    separators: None = None
+    tokens: KnownTokens
 
 
 def _foresee(
@@ -43,16 +43,16 @@ def _foresee(
     *,
     column: Separator | None,
     row: Separator | None,
-) -> KnownAssembled:
+) -> KnownAssembled | None:
     facts = llm.facts.language if llm is not None else None
     for name, asked in (("column", column), ("row", row)):
         if facts is not None and isinstance(asked, int):
             _check_id(name, asked, facts)
     if tokens is None:
-        return KnownAssembled(None)
+        return None
     if facts is not None and tokens.width is not None:
         _check_width(tokens.width, facts)
-    return KnownAssembled(replace(tokens, per_tile=_per_tile(tokens, column, row)))
+    return KnownAssembled(tokens=replace(tokens, per_tile=_per_tile(tokens, column, row)))
 
 
 def _per_tile(tokens: KnownTokens, column: Separator | None, row: Separator | None) -> int | None:
