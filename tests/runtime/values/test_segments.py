@@ -25,8 +25,8 @@ def test_no_segment_is_empty(of_frame: list[int]) -> None:
     with pytest.raises(ValueError) as caught:
         Segments(torch.tensor(of_frame, dtype=torch.long))
     assert str(caught.value) == (
-        f"Segments: of_frame is {of_frame}, wanted segment numbers that start at 0 and stay or rise by 1 from "
-        "frame to frame"
+        f"Segments: of_frame is {of_frame}, wanted segment numbers that start at 0 and stay or rise by 1 "
+        "from frame to frame"
     )
 
 
