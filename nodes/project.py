@@ -124,13 +124,19 @@ def _groups(tokens: Tokens, merge: int) -> Tensor:
 
 def _merge_of(facts: ProjectorFacts) -> int:
     if facts.merge is None:
-        raise WiringError(
-            f"project_merger.projector: {facts.kind} maps tokens one by one; use project_mlp instead"
-        )
+        does, other = ("maps tokens one by one", "project_mlp")
+        if facts.kind == "tokenpacker":
+            does, other = ("attends to windows of patches", "project_tokenpacker")
+        raise WiringError(f"project_merger.projector: {facts.kind} {does}; use {other} instead")
     return facts.merge
 
 
 def _check_single(facts: ProjectorFacts) -> None:
+    if facts.kind == "tokenpacker":
+        raise WiringError(
+            "project_mlp.projector: tokenpacker makes one token of every window of patches; use "
+            "project_tokenpacker instead"
+        )
     if facts.merge is not None:
         raise WiringError(
             f"project_mlp.projector: {facts.kind} makes one token of every {facts.merge} x {facts.merge} "

@@ -145,6 +145,17 @@ def distances(sets: int, tokens: int, width: int) -> int:
     return 2 * sets * tokens**2 * width
 
 
+def tokenpacker(shape: ProjectorFacts, rows: int, out: int, heads: int) -> int:
+    """FLOPs of a TokenPacker from `rows` patches to `out` tokens, with its attention rearranged.
+
+    Per patch the MLPs of keys and values and two sums per head; per token five matrices of queries and
+    results, and the last MLP.
+    """
+    d, h = shape.inputs, shape.outputs
+    patch = 2 * (shape.levels * d * d + d * d) + 2 * heads * d
+    return 2 * (rows * patch + out * (5 * d * d + d * h + h * h))
+
+
 def flops_text(count: float) -> str:
     """FLOPs for people: `812`, `1.2 k`, `32.6 T`."""
     for unit in ("", "k", "M", "G", "T", "P"):

@@ -74,12 +74,20 @@ class TowerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorFacts:
-    """A projector's kind and widths; `newline` when the checkpoint holds an `image_newline` vector."""
+    """A projector's kind and widths; `newline` when the checkpoint holds an `image_newline` vector.
+
+    Of a `tokenpacker`: scale_factor: places along the side of a window, None: nobody said; scale_from: who
+    did. heads, levels: of its attention, and layers of the tower that it reads.
+    """
 
     kind: str
     inputs: int
     outputs: int
     newline: bool = False
+    scale_factor: int | None = None
+    scale_from: str = ""
+    heads: int = 1
+    levels: int = 1
 
     @property
     def merge(self) -> int | None:

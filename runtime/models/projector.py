@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from .. import context, cost
 from ..errors import CheckpointError
 from .handle import ProjectorFacts
+from .tokenpacker import TokenPacker
 
-KINDS = "identity, linear, mlp2x_gelu, mlp3x_gelu, ..., merger2x2, ..."
+KINDS = "identity, linear, mlp2x_gelu, mlp3x_gelu, ..., merger2x2, ..., tokenpacker"
 
 
 class Projector:
@@ -42,8 +43,9 @@ class Projector:
 
 
 def build_projector(facts: ProjectorFacts) -> nn.Module:
-    """An empty projector: `linear`, `mlp{n}x_gelu` (Linear, then n - 1 times GELU and Linear), `identity`, or
-    `merger{m}x{m}` (Qwen2.5-VL), from [n, m * m, D] patches of a group, row by row, to [n, D'].
+    """An empty projector: `linear`, `mlp{n}x_gelu` (Linear, then n - 1 times GELU and Linear), `identity`,
+    `merger{m}x{m}` (Qwen2.5-VL), from [n, m * m, D] patches of a group, row by row, to [n, D'], or
+    `tokenpacker`.
 
     Errors: CheckpointError for another kind. Parameter names are LLaVA's: `0.weight`, `2.weight`, ...
     """
@@ -60,6 +62,8 @@ def build_projector(facts: ProjectorFacts) -> nn.Module:
         for _ in range(int(match[1]) - 1):
             layers += [nn.GELU(), nn.Linear(facts.outputs, facts.outputs)]
         return nn.Sequential(*layers)
+    if facts.kind == "tokenpacker":
+        return TokenPacker(facts.inputs, facts.outputs, levels=facts.levels, heads=facts.heads)
     if facts.merge:
         from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLPatchMerger
 

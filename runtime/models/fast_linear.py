@@ -1,0 +1,36 @@
+"""Linear layers of inference on a CPU: by oneDNN, about twice as fast as torch's default on some CPUs.
+
+For float32 torch asks MKL, which leaves half the arithmetic of an AMD CPU with AVX-512 unused; oneDNN, which
+torch brings along, does not. Weights stay as they are; the copies of inputs and outputs are in the figure.
+`torch.backends.mkldnn.enabled = False` turns it off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+
+def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.linear` [..., H], equal but for rounding."""
+    if not _takes(x, weight):
+        return linear(x, weight, bias)
+    flat = x.reshape(-1, x.shape[-1])
+    return linear(flat.to_mkldnn(), weight, bias).to_dense().view(*x.shape[:-1], len(weight))
+
+
+def fast_sequential(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """`layers(x)`, its linear layers by `fast_linear`."""
+    for layer in layers:
+        x = fast_linear(x, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else layer(x)
+    return x
+
+
+def _takes(x: Tensor, weight: Tensor) -> bool:
+    if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or not x.numel():
+        return False
+    backend: Any = torch.backends.mkldnn
+    return not torch.is_grad_enabled() and bool(backend.is_available() and backend.enabled)
