@@ -15,7 +15,7 @@ def hd(checkpoint: str, image: Path) -> dict[str, Any]:
     model = nodes.load_model(checkpoint=checkpoint, dtype="float32", device="cpu")
     frames = nodes.load_image(path=image)
     tiles = nodes.slice_hd(
-        model.chat, frames, frames, patch_num=2, global_source="image", antialias=True, max_upscale=9.5
+        model.chat, frames, frames, patch_num=4, global_source="image", antialias=True, max_upscale=9.5
     )
     patches = nodes.encode_vision(model.vision, tiles, features="patch")
     visual = nodes.project_mlp(model.projector, patches, pool=(2, 3))
@@ -42,7 +42,7 @@ nodes:
     node: slice_hd
     chat: $load_model.chat
     frames: [$load_image, $load_image]
-    patch_num: 2
+    patch_num: 4
     global_source: image
     antialias: true
     max_upscale: 9.5
