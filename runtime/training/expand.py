@@ -21,8 +21,8 @@ from .labels import IGNORE
 class Expansion:
     """What the language model reads, [B, L] each: ids and labels long, token long, mask bool.
 
-    ids: text and separators, -1 elsewhere. token: number of the visual token, -1 elsewhere. A row with
-    neither is padding.
+    ids: text (and the batch's padding) and separators, -1 elsewhere. token: number of the visual token, -1
+    elsewhere. A row with neither is padding made here. mask: False for both paddings.
     """
 
     ids: Tensor

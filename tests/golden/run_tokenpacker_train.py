@@ -13,11 +13,13 @@ from tokenloom.nodes.tile import preprocess
 from tokenloom.runtime.models.chat import ChatFormat
 from tokenloom.runtime.models.facts import CLIP_MEAN, CLIP_STD
 from tokenloom.runtime.models.handle import ChatFacts, ImageFacts
-from tokenloom.runtime.training.batch import Pictures, collate
+from tokenloom.runtime.training.batch import Batch, Pictures, collate
 from tokenloom.runtime.training.conversation import Conversation, read_conversation
-from tokenloom.runtime.training.labels import Example, label, pad_id
+from tokenloom.runtime.training.expand import Expansion, expand, separators
+from tokenloom.runtime.training.labels import IGNORE, Example, label, pad_id
 from tokenloom.runtime.training.sampler import length_grouped_order, modality_grouped_order
-from tokenloom.runtime.values import Frames
+from tokenloom.runtime.values import Frames, Tile, Tiles
+from tokenloom.runtime.values.prompt import IMAGE_TOKEN_INDEX
 
 from ..handles import image_handle
 from .runners import Case, runs
@@ -71,6 +73,67 @@ def order_of_samples(case: Case) -> None:
     torch.manual_seed(seed)
     order = length_grouped_order(lengths, batch=batch, world=world)
     case.check(torch.tensor(order), "length_indices")
+
+
+def check_expansion(case: Case) -> None:
+    """Given ids and features, as training assembles them, against prepare_inputs_labels_for_multimodal.
+
+    Whoever runs that kind of case calls this beside the nodes.
+    """
+    given, asked = case.inputs, case.facts["hyperparameters"]
+    sliced, (comma, newline) = asked["mode"] == "slice", asked["separator_ids"].values()
+    marks = (given["input_ids"] == IMAGE_TOKEN_INDEX).sum(1).tolist()
+    blocks = torch.stack([given["h_block"], given["w_block"]], 1).tolist()
+    grids = [(rows, cols) for count, (rows, cols) in zip(marks, blocks, strict=True) for _ in range(count)]
+    crops = [n + (n > 1) for n in (r * c if sliced else 1 for r, c in grids)]
+    used = [x for count, n in zip(marks, _shares(marks, crops), strict=True) for x in [True] * n or [False]]
+    visual = given["image_features"][
+        torch.tensor(used)
+    ]  # without the dummies of samples that have no picture
+    labels = given.get("labels", given["input_ids"])
+    batch = Batch(
+        ids=given["input_ids"],
+        labels=labels,
+        mask=given["attention_mask"],
+        tiles=tiles_of(grids, sliced) if grids else None,
+        grids=tuple(grids) if sliced else (None,) * len(grids),
+        pictures=tuple(marks),
+    )
+    counts = torch.full((len(visual),), visual.shape[1])
+    made = expand(batch, counts, separators(batch, comma=comma, newline=newline))
+    table = torch.nn.Embedding.from_pretrained(given["embed_tokens"])
+    check_rows(case, made, "labels" if "labels" in case.expected else None, "attention_mask")
+    embeds, wanted = made.embeds(table, visual.flatten(0, 1)), case.expected["inputs_embeds"]
+    real = made.mask[..., None]
+    case.check(embeds * real, wanted[:, : embeds.shape[1]] * real, "inputs_embeds")
+
+
+def check_rows(case: Case, made: Expansion, labels: str | None, mask: str) -> None:
+    """Labels and mask; columns that are padding in every row are not made."""
+    width = made.mask.shape[1]
+    pairs = [(made.mask, mask, False)] + ([(made.labels, labels, IGNORE)] if labels else [])
+    for got, name, fill in pairs:
+        wanted = case.expected[name]
+        case.check(got, wanted[:, :width], name)
+        assert bool((wanted[:, width:] == fill).all()), f"{case.name} {name}: rows are missing"
+
+
+def tiles_of(grids: Sequence[tuple[int, int]], sliced: bool) -> Tiles:
+    """Where the tiles of such grids lie; without pixels."""
+    layout: list[Tile] = []
+    for frame, (rows, cols) in enumerate(grids):
+        cells = [(r, c) for r in range(rows) for c in range(cols)] if sliced else [(0, 0)]
+        layout += (Tile(frame=frame, row=r, col=c, box=(0, 0, 1, 1)) for r, c in cells)
+        if len(cells) > 1:
+            layout.append(Tile(frame=frame, box=(0, 0, 1, 1), whole=True))
+    sizes = ((1, 1),) * len(grids)
+    return Tiles(torch.zeros(len(layout), 3, 1, 1), tuple(layout), sizes, (0.0,) * len(grids))
+
+
+def _shares(marks: Sequence[int], crops: Sequence[int]) -> list[int]:
+    """How many crops each sample has, from how many its pictures have."""
+    left = iter(crops)
+    return [sum(next(left) for _ in range(count)) for count in marks]
 
 
 def chat_of(case: Case) -> ChatFormat:
