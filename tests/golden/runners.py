@@ -42,11 +42,12 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """`method: topic`, what runners are registered by: its topic, mode, or function."""
+        """`method: topic`, what runners are registered by: its topic, mode, function, or where it is from."""
         facts = self.facts
         topic = facts.get("topic") or facts.get("mode")
         if topic is None:  # a remark in brackets or after a comma is no part of the name
-            topic = re.split(r"[ ,]*\(|, | followed by ", facts["function"])[0]
+            made_by = facts.get("function") or facts["provenance"]
+            topic = re.split(r"[ ,]*\(|, | followed by ", made_by)[0]
         return f"{self.folder.parent.name}: {topic}"
 
     @cached_property
@@ -64,7 +65,8 @@ class Case:
     def tolerance(self, name: str) -> dict[str, float]:
         """rtol and atol of the case for a tensor or group of that name; one that is not named counts as 0."""
         if "tolerance" in self.facts:  # by group, or flat: one for all floats of the case, beside remarks
-            flat: dict[str, Any] = self.facts["tolerance"]
+            said = self.facts["tolerance"]
+            flat: dict[str, Any] = {} if isinstance(said, str) else said  # in words: exact, or the runner's
             given = flat.get("float") or {k: v for k, v in flat.items() if k in ("rtol", "atol")}
         else:
             given = self.facts["tolerances"][name]
