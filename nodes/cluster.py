@@ -131,11 +131,12 @@ def merge_static(
             f"merge_static.segments: of {segments.frames} frames, the tokens are of {tokens.source.frames}; "
             "wire the segments that cluster_temporal made of the same clip"
         )
-    tokens = _prepared(_by_frame(tokens), positions)
+    tokens = _by_frame(tokens)
     norm_N = norms(tokens)
     check_finite("merge_static", tokens, norm_N)
     frame_N, segment_T = tokens.frame, segments.of_frame.to(tokens.device)
     group_N, groups = _whole_places(tokens, segment_T)
+    tokens = _prepared(tokens, positions)
     static_G = mean_cosine(tokens.features, norm_N, group_N, groups) > tau
     static_N = torch.cat([static_G, static_G.new_zeros(1)])[group_N]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-CACHED = 1 << 18  # numbers of a block that stays in the cache of a CPU core
+CACHED = 1 << 17  # numbers of a block that stays in the cache of a CPU core
 
 
 def grouped(group: Tensor, groups: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenloom.nodes.cluster import cluster_spatial, cluster_temporal, merge_static
@@ -185,6 +185,13 @@ def test_frames_out_of_order_are_put_in_order() -> None:
     assert members(merge_static(turned, cut(4))) == members(merge_static(tokens, cut(4)))
 
 
+def test_a_named_place_counts() -> None:
+    """Side channel `place` says which tokens of the frames are compared."""
+    tokens = clip(2).select(torch.tensor([0, 17])).with_side(place=torch.tensor([0, 16]))
+    assert len(merge_static(tokens, cut(2), tau=-1)) == 1
+    assert len(merge_static(tokens.with_side(place=torch.tensor([0, 17])), cut(2), tau=-1)) == 2
+
+
 def test_segments_of_another_clip() -> None:
     """How many frames each has."""
     with pytest.raises(WiringError) as caught:
@@ -261,6 +268,7 @@ def test_noise_of_clusters_is_seeded() -> None:
 # all three
 
 
+@settings(deadline=None)
 @given(frames=st.integers(2, 9), rows=st.integers(1, 5), cols=st.integers(2, 5), seed=st.integers(0, 99))
 def test_tokens_are_means_of_their_patches(frames: int, rows: int, cols: int, seed: int) -> None:
     """Every patch is in one token, and every token is the plain mean of its patches."""

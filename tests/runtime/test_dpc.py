@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -43,6 +43,7 @@ def test_against_the_formulas(n: int) -> None:
         assert (got.label[b].tolist(), got.centre[b].tolist()) == reference(x[b], clusters, 5)
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 40), c=st.integers(1, 5), k=st.integers(1, 50), seed=st.integers(0, 99))
 def test_every_cluster_has_its_centre(n: int, c: int, k: int, seed: int) -> None:
     """Labels are 0..K-1, each centre is in its own cluster, scores of centres do not rise."""
@@ -94,6 +95,7 @@ def test_float64_agrees() -> None:
     assert want.score.dtype == torch.float64
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4), seed=st.integers(0, 50))
 def test_padding_changes_nothing(sizes: list[int], seed: int) -> None:
     """Sets of different sizes, padded with rubbish and each with its own number, as each alone."""

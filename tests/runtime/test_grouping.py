@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -38,6 +38,7 @@ def test_groups_come_by_their_first_token() -> None:
     assert Groups.of(torch.tensor([3, 3, 1]), 5).sorted
 
 
+@settings(deadline=None)
 @given(
     keys=st.lists(st.integers(0, 3), min_size=1, max_size=60),
     ratio=st.sampled_from([0.0, 0.3, 0.5, 1.0]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenloom.runtime.places import mean_cosine, norms, place_of
@@ -43,6 +43,7 @@ def test_a_named_place_counts() -> None:
     assert place_of(named)[0].tolist() == [3, 2, -1, 0]
 
 
+@settings(deadline=None)
 @given(n=st.integers(2, 9), seed=st.integers(0, 99))
 def test_mean_cosine_is_that_of_all_pairs(n: int, seed: int) -> None:
     """Over the ordered pairs of two different tokens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenloom.runtime.segmentation import refine_clusters, run_numbers
@@ -36,12 +36,14 @@ def reference(label: list[int]) -> list[int]:
     return new
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_against_the_released_rules(label: list[int]) -> None:
     """Any row of labels."""
     assert refine_clusters(torch.tensor([label]))[0].tolist() == reference(label)
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_no_segment_of_one_frame(label: list[int]) -> None:
     """Unless there is but one frame."""
@@ -49,6 +51,7 @@ def test_no_segment_of_one_frame(label: list[int]) -> None:
     assert len(label) == 1 or int(torch.bincount(numbers).min()) > 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=7, max_size=7), min_size=1, max_size=4))
 def test_rows_do_not_meet(rows: list[list[int]]) -> None:
     """Several clips at once are each clip alone."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenloom.runtime.values import membership
 from tokenloom.runtime.values.membership import by_group, group_sums, mean, roomy
 
 
+@settings(deadline=None)
 @given(
     assign=st.lists(st.integers(0, 5), min_size=1, max_size=30),
     width=st.sampled_from([(), (1,), (3,), (2, 2)]),
