@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tokenloom.nodes.encode import encode_vision
+from tokenloom.nodes.models import Loaded, load_model
 from tokenloom.nodes.tile import preprocess
+from tokenloom.nodes.tokenpacker import LEVELS
+from tokenloom.runtime.context import demand
 from tokenloom.runtime.models.chat import ChatFormat
 from tokenloom.runtime.models.facts import CLIP_MEAN, CLIP_STD
 from tokenloom.runtime.models.handle import ChatFacts, ImageFacts
+from tokenloom.runtime.needs import Need
 from tokenloom.runtime.training.batch import Batch, Pictures, collate
 from tokenloom.runtime.training.conversation import Conversation, read_conversation
 from tokenloom.runtime.training.expand import Expansion, expand, separators
+from tokenloom.runtime.training.groups import adamw, parameter_groups
 from tokenloom.runtime.training.labels import IGNORE, Example, label, pad_id
+from tokenloom.runtime.training.loss import last_hidden, next_token_loss
+from tokenloom.runtime.training.rates import cosine_schedule
 from tokenloom.runtime.training.sampler import length_grouped_order, modality_grouped_order
 from tokenloom.runtime.values import Frames, Tile, Tiles
 from tokenloom.runtime.values.prompt import IMAGE_TOKEN_INDEX
@@ -73,6 +82,103 @@ def order_of_samples(case: Case) -> None:
     torch.manual_seed(seed)
     order = length_grouped_order(lengths, batch=batch, world=world)
     case.check(torch.tensor(order), "length_indices")
+
+
+@runs(
+    "tokenpacker",
+    "LazySupervisedDataset -> DataCollatorForSupervisedDataset -> LlavaLlamaForCausalLM.forward",
+)
+def optimiser_steps(case: Case) -> None:
+    asked, wanted = case.facts["hyperparameters"], case.expected
+    model = load_model(checkpoint=str(case.weights / "llava"), dtype="float32", device="cpu")
+    batch = batch_of(case, model)
+    patches = leveled(model, batch)
+    projector: Any = copy.deepcopy(model.projector.load().module)
+    lm: Any = copy.deepcopy(model.llm.load().module)
+    projector.requires_grad_(True).train()
+    lm.requires_grad_(asked["stage"] == 2).train()
+    named = [(f"model.mm_projector.{name}", p) for name, p in projector.named_parameters()]
+    named += list(lm.named_parameters())
+    optimiser = adamw(parameter_groups(named, lr=asked["lr"]))
+    warmup, steps = map(int, re.findall(r"steps=(\d+)", asked["schedule"]))
+    schedule = cosine_schedule(optimiser, steps=steps, warmup=warmup)
+    rows = None
+    seen: dict[str, list[Any]] = {"losses": [], "learning_rates": [], "grad_norms": []}
+    for step in range(steps):
+        visual = projector(*patches, scale=asked["scale_factor"])
+        rows = rows or expand(batch, torch.full((len(visual),), visual.shape[1]), behind(case, model, batch))
+        hidden = last_hidden(lm, rows.embeds(lm.model.embed_tokens, visual.flatten(0, 1)), rows.mask)
+        loss = next_token_loss(hidden, rows.labels, lm.lm_head)
+        optimiser.zero_grad()
+        loss.backward()
+        if step == 0:
+            check_rows(case, rows, "expanded_labels", "expanded_attention_mask")
+            check_last_logits(case, rows, lm.lm_head(hidden))
+            check_parameters(case, "grad0.", {n: p.grad for n, p in named if p.grad is not None})
+        norm = torch.nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None])
+        for name, value in zip(seen, (loss.detach(), schedule.get_last_lr()[0], norm), strict=True):
+            seen[name].append(value)
+        optimiser.step()
+        schedule.step()
+    for name, values in seen.items():
+        case.check(torch.tensor(values, dtype=wanted[name].dtype), name)
+    check_parameters(case, "after.", {name: p.detach() for name, p in named})
+
+
+def batch_of(case: Case, model: Loaded) -> Batch:
+    """The samples of the case, labelled, their pictures prepared, and collated."""
+    chat, image = model.chat.load(), model.chat.facts.image
+    assert image is not None
+    entries = case.facts["samples"]
+    examples = labelled(case, chat, [read_conversation(entry) for entry in entries])
+    images = [case.inputs.get(f"image_{i}") for i in range(len(entries))]
+    pictures = prepared(case, images, image)
+    check_pictures(case, pictures)
+    batch = collate(examples, pictures, pad=pad_id(chat))
+    case.check(batch.ids, "input_ids")
+    case.check(batch.labels, "labels")
+    return batch
+
+
+def leveled(model: Loaded, batch: Batch) -> tuple[Tensor, Tensor]:
+    """[K, R, C, D] and [K, R, C, L * D]: what the projector reads of the frozen tower."""
+    assert batch.tiles is not None
+    needs = [Need("hidden", layer) for layer in LEVELS]
+    with demand(*needs):
+        patches = encode_vision(model.vision, batch.tiles)
+    shape = (len(batch.tiles), patches.source.rows, patches.source.cols, -1)
+    levels = torch.cat([patches.side[need.key] for need in needs], -1)
+    return patches.features.view(shape), levels.view(shape)
+
+
+def behind(case: Case, model: Loaded, batch: Batch) -> Tensor:
+    """The separators of sliced pictures, spelt as the released code looks them up."""
+    find = model.chat.load().tokenizer.convert_tokens_to_ids
+    return separators(batch, comma=find(","), newline=find("\n"))
+
+
+def check_last_logits(case: Case, rows: Expansion, logits: Tensor) -> None:
+    """Scores at the last four columns, in samples that reach so far."""
+    wanted, width = case.expected["logits0_last4"], case.expected["expanded_labels"].shape[1]
+    columns = range(width - wanted.shape[1], width)
+    at = [(b, c) for b in range(len(logits)) for c in columns if c < rows.mask.shape[1] and rows.mask[b, c]]
+    assert at
+    got = torch.stack([logits[b, c] for b, c in at])
+    case.check(got, torch.stack([wanted[b, c - columns[0]] for b, c in at]), "logits0_last4")
+
+
+def check_parameters(case: Case, prefix: str, got: Mapping[str, Tensor]) -> None:
+    """Relative to each tensor's maximum, without those whose gradient is rounding noise (the case's note)."""
+    names = [name for name in case.expected if name.startswith(prefix)]
+    assert names
+    for name in names:
+        ours, theirs = got[name.removeprefix(prefix)], case.expected[name]
+        if name.endswith("ln_k_1.bias"):
+            continue
+        if name.endswith("clip_attn.in_proj_bias"):  # the middle third is the keys'
+            ours, theirs = (torch.stack(x.chunk(3))[[0, 2]] for x in (ours, theirs))
+        top = theirs.abs().max()
+        case.check(ours / top, theirs / top, name)
 
 
 def check_expansion(case: Case) -> None:
