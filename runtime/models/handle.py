@@ -26,17 +26,21 @@ class ImageFacts:
     picture's map has the patches of so many tiles at most, and several pictures are padded, not cut up.
     `newline`: what ends with `image_newline` in a clip.
     With aspect `slice` (TokenPacker-HD) a picture is cut into `patch_num` crops at most, 0: it does not say.
+    With aspect `dynamic` (InternVL) it is cut into `min_tiles` to `max_tiles` tiles, and shown whole as well
+    if it is cut up and there is a `thumbnail`.
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    aspect: Literal["pad", "square", "stretch", "anyres", "qwen", "pllava", "slice"] = "pad"
+    aspect: Literal["pad", "square", "stretch", "anyres", "qwen", "pllava", "slice", "dynamic"] = "pad"
     pinpoints: tuple[tuple[int, int], ...] = ()
     merge_type: Literal["flat", "spatial", "spatial_unpad"] = "flat"
     unpad_rounding: Literal["int", "hf"] = "int"
     frames: Literal["square", "stretch"] = "square"
     max_tiles: int = 0
+    min_tiles: int = 1
+    thumbnail: bool = False
     newline: Literal["clip", "frame", "row", "none"] = "clip"
     multiple: int = 1
     min_pixels: int = 0
@@ -53,7 +57,7 @@ class TowerFacts:
     of frames. intermediate: width inside the MLPs.
     """
 
-    family: Literal["clip", "siglip", "qwen2_5_vl"]
+    family: Literal["clip", "siglip", "qwen2_5_vl", "internvit"]
     hidden: int
     intermediate: int
     depth: int
@@ -78,6 +82,8 @@ class ProjectorFacts:
 
     Of a `tokenpacker`: scale_factor: places along the side of a window, None: nobody said; scale_from: who
     did. heads, levels: of its attention, and layers of the tower that it reads.
+    Of a `pixel_shuffle` (InternVL): ratio: of the grid's sides after and before; ps_version: `v1` leaves rows
+    and columns swapped, as released; `v2` does not.
     """
 
     kind: str
@@ -88,6 +94,8 @@ class ProjectorFacts:
     scale_from: str = ""
     heads: int = 1
     levels: int = 1
+    ratio: float | None = None
+    ps_version: Literal["v1", "v2"] = "v2"
 
     @property
     def merge(self) -> int | None:

@@ -23,7 +23,7 @@ from .handle import TowerFacts
 
 CHANNELS = ("attention", "cls_attention", "hidden", "keys", "received_attention")
 FORMS = {"unsplit": ("attention", "cls_attention", "keys", "received_attention")}  # and their channels
-FAMILY = {"clip": "CLIP", "siglip": "SigLIP", "qwen2_5_vl": "Qwen2.5-VL"}
+FAMILY = {"clip": "CLIP", "siglip": "SigLIP", "qwen2_5_vl": "Qwen2.5-VL", "internvit": "InternViT"}
 CHUNK = 1 << 24  # attention weights held at once: 64 MiB
 
 
@@ -107,7 +107,7 @@ class VisionTower:
             key_KNhd = attention.k_proj(normed).unflatten(-1, (self.facts.heads, -1))
             for need in needs:
                 key = key_KNhd if need.form is None else key_KNhd.flatten(2)[:, :, None]
-                found[need.key] = _channel(need.channel, attention, normed, key)
+                found[need.key] = channel(need.channel, attention, normed, key)
             del normed, key_KNhd
         out: Tensor | tuple[Tensor, ...] = block(hidden, None)
         return out if isinstance(out, Tensor) else out[0]
@@ -164,7 +164,8 @@ def tile_grid(facts: TowerFacts, pixels: Tensor, interpolate: bool = False) -> t
     return height // facts.patch, width // facts.patch
 
 
-def _channel(name: str, attention: Any, normed_KND: Tensor, key_KNhd: Tensor) -> Tensor:
+def channel(name: str, attention: Any, normed_KND: Tensor, key_KNhd: Tensor) -> Tensor:
+    """One side channel of a layer: [K, N] or [K, N, ...] float32; `attention.q_proj` makes the queries."""
     if name == "keys":
         return key_KNhd.mean(2, dtype=torch.float32)
     key_KhdN = key_KNhd.float().permute(0, 2, 3, 1)
