@@ -86,8 +86,7 @@ class Merits:
     @property
     def score(self) -> Floats:
         """What the released rule takes the highest of."""
-        out: Floats = self.fill + np.float32(WEIGHT) * self.iou
-        return out
+        return (self.fill + WEIGHT * self.iou).astype(np.float32)
 
 
 def merits(size: Size, most: int, side: int) -> Merits:
@@ -155,9 +154,9 @@ class Cut:
         """Its crops row by row, then the global view; boxes reach over the picture's edge where padded."""
         across, down = self.size[0] / self.scaled[0], self.size[1] / self.scaled[1]
         for row, col in np.ndindex(self.grid):
-            left, top = col * self.side * across, row * self.side * down
-            box = (left, top, left + self.side * across, top + self.side * down)
-            yield Tile(frame=0, row=row, col=col, box=box)
+            left, right = (edge * self.side * across for edge in (col, col + 1))
+            top, bottom = (edge * self.side * down for edge in (row, row + 1))
+            yield Tile(frame=0, row=row, col=col, box=(left, top, right, bottom))
         if self.whole is not None:
             shown = (self.canvas[0] * across, self.canvas[1] * down) if source == "canvas" else self.size
             right, bottom = (edge * self.side / part for edge, part in zip(shown, self.whole, strict=True))
