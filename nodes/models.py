@@ -6,6 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from ..runtime.models.chat import ChatFormat
 from ..runtime.models.describe import describe_model, describe_projector, describe_tower
+from ..runtime.models.given import Given
 from ..runtime.models.handle import Model
 from ..runtime.models.language import LanguageModel
 from ..runtime.models.projector import Projector
@@ -34,8 +35,12 @@ def _load_model(
     device: str = "auto",
     lora_alpha: float | None = None,
     tower: Tower = "auto",
+    scale_factor: int | None = None,
+    patch_num: int | None = None,
+    vision_tower: str | None = None,
 ) -> Loaded:
-    return Loaded(*describe_model(checkpoint, revision, dtype, device, lora_alpha, tower))
+    given = Given(scale_factor=scale_factor, patch_num=patch_num, vision_tower=vision_tower)
+    return Loaded(*describe_model(checkpoint, revision, dtype, device, lora_alpha, tower, given))
 
 
 @node(version=1, lane="io", foresee=_load_model)
@@ -47,10 +52,13 @@ def load_model(
     device: str = "auto",
     lora_alpha: Annotated[float, Range(0)] | None = None,
     tower: Tower = "auto",
+    scale_factor: Annotated[int, Range(1)] | None = None,
+    patch_num: Annotated[int, Range(1)] | None = None,
+    vision_tower: str | None = None,
 ) -> Loaded:
     """Tower, projector, language model and chat format of a checkpoint.
 
-    Read are LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, PLLaVA, Video-LLaVA and Qwen2.5-VL.
+    Read are LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, PLLaVA, TokenPacker, Video-LLaVA and Qwen2.5-VL.
 
     checkpoint: a folder, the name of a bundled checkpoint, or a hub id.
     revision: branch, tag or commit of a hub id.
@@ -59,6 +67,10 @@ def load_model(
     lora_alpha: how strongly the LoRA layers of a PLLaVA count, lora_alpha / rank times; null is 14, as on
         MVBench (VCG-Bench: 4; training: 32); refused for a checkpoint without LoRA layers.
     tower: `image` or `video` of a Video-LLaVA, which has two; auto is the one for clips.
+    scale_factor: of a TokenPacker whose config.json does not say it, or says it wrongly.
+    patch_num: crops of a picture at most, as TokenPacker-HD was trained; its config.json never says it.
+    vision_tower: folder or hub id of the tower, where config.json names one that is not there; weights inside
+        the checkpoint are taken before those.
     """
     return _load_model(
         checkpoint=checkpoint,
@@ -67,6 +79,9 @@ def load_model(
         device=device,
         lora_alpha=lora_alpha,
         tower=tower,
+        scale_factor=scale_factor,
+        patch_num=patch_num,
+        vision_tower=vision_tower,
     )
 
 
@@ -111,8 +126,10 @@ def _load_projector(
     dtype: Dtype = "auto",
     device: str = "auto",
     kind: str | None = None,
+    scale_factor: int | None = None,
 ) -> Model[Projector]:
-    return describe_projector(checkpoint, revision, dtype, device, kind)
+    given = Given(scale_factor=scale_factor)
+    return describe_projector(checkpoint, revision, dtype, device, kind, given)
 
 
 @node(version=1, lane="io", foresee=_load_projector)
@@ -123,6 +140,7 @@ def load_projector(
     dtype: Dtype = "auto",
     device: str = "auto",
     kind: str | None = None,
+    scale_factor: Annotated[int, Range(1)] | None = None,
 ) -> Model[Projector]:
     """A projector on its own, from `model.mm_projector.*` and the like.
 
@@ -131,5 +149,13 @@ def load_projector(
     dtype: of the weights; auto is float32 on the CPU, bfloat16 or float16 on a GPU.
     device: auto, cpu, cuda, cuda:1, mps.
     kind: linear, identity, mlp2x_gelu, ...; guessed from the tensors when not given.
+    scale_factor: of a TokenPacker; null: what the config.json beside it says.
     """
-    return describe_projector(checkpoint, revision, dtype, device, kind)
+    return _load_projector(
+        checkpoint=checkpoint,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        kind=kind,
+        scale_factor=scale_factor,
+    )

@@ -19,11 +19,13 @@ from .facts import (
     qwen_tower_facts,
     tower_facts,
 )
+from .given import Given
 from .handle import ImageFacts, ModelFacts, ProjectorFacts, TowerFacts
 from .headers import Stored, has_weights, stored_in
 from .hub import tower_folder
 from .lora import Update, take_updates
 from .names import ROUTES, TOWER_ROUTES, Part, route
+from .packer import KIND, is_packer, packer_facts, packer_levels
 from .strict import compare, fold, language_shapes, linears, projector_shapes, refuse, tower_shapes
 
 TOKENIZER_FILES = (
@@ -69,16 +71,22 @@ class Checkpoint:
         return [self.folder / name for name in TOKENIZER_FILES if (self.folder / name).is_file()]
 
 
-def open_checkpoint(folder: Path, shown: str) -> Checkpoint:
+def open_checkpoint(folder: Path, shown: str, given: Given | None = None) -> Checkpoint:
     """Everything about a LLaVA or Qwen2.5-VL checkpoint that its JSON files and headers say.
 
-    shown: what the user called it. Errors: CheckpointError for unknown layouts and families, and one that
-    lists every missing, unknown or misshapen tensor.
+    shown: what the user called it. given: what stands before its config.json. Errors: CheckpointError for
+    unknown layouts and families, for what is given and means nothing here, and one that lists every missing,
+    unknown or misshapen tensor.
     """
-    files = Files.read(folder, shown)
+    files = Files.read(folder, shown, given)
     _refuse_adapters(folder, shown)
-    files.layout  # noqa: B018  (refuses what is neither before looking for weights)
+    if files.layout != "original":  # which is refused before looking for weights if it is neither
+        files.given.refuse(shown, "vision_tower", "holds its tower")
+        files.given.refuse(shown, "patch_num", "has another way to cut pictures")
     parts, problems = _split(stored_in(folder, shown))
+    packs = is_packer(parts["projector"])
+    if not packs:
+        files.given.refuse(shown, "scale_factor", "has a projector that is no TokenPacker")
     if files.layout == "qwen":
         return _qwen(files, parts, problems, shown)
     apart, tower = _tower(files, parts["tower"], problems)
@@ -91,20 +99,20 @@ def open_checkpoint(folder: Path, shown: str) -> Checkpoint:
     image_part = tower_part if image_tower else None
     if image_tower:  # what the configuration says of [CLS] is for pictures; frames of a clip always keep it
         tower_part = replace(tower_part, select_feature="cls_patch")
-    kind = _projector_kind(files)
+    widths = tower_part.hidden, config["hidden_size"]
     found = parts["projector"] | parts["newline"]
-    projector = _projector(kind, tower_part.hidden, config["hidden_size"], found, problems, files)
+    kind = KIND if packs else _projector_kind(files)
+    projector = _projector(kind, *widths, found, problems, files)
     refuse(shown, problems)
     preprocessor = read_json(apart / "preprocessor_config.json") if apart else {}
     preprocessor = preprocessor or files.preprocessor
     facts = ModelFacts(
         name=shown,
         tower=tower_part,
-        projector=ProjectorFacts(
-            kind=kind,
-            inputs=tower_part.hidden,
-            outputs=config["hidden_size"],
-            newline="image_newline" in projector.tensors,
+        projector=packer_facts(found, *widths, files, "load_model")
+        if packs
+        else ProjectorFacts(
+            kind=kind, inputs=widths[0], outputs=widths[1], newline="image_newline" in projector.tensors
         ),
         language=language_facts(family, config, files),
         chat=chat_facts(family, files, shown),
@@ -124,13 +132,18 @@ def open_tower(folder: Path, shown: str, select_layer: int, select_feature: str)
     return Checkpoint(folder, None, ModelFacts(name=shown, tower=facts, image=image), tower=tower)
 
 
-def open_projector(folder: Path, stored: Mapping[str, Stored], shown: str, kind: str | None) -> Checkpoint:
+def open_projector(
+    folder: Path, stored: Mapping[str, Stored], shown: str, kind: str | None, given: Given | None = None
+) -> Checkpoint:
     """The projector among these tensors; its kind is guessed from their names unless given."""
     found: dict[str, Stored] = {}
     for name, tensor in stored.items():
         routed = route(name)
         if routed and routed[0] in ("projector", "newline"):
             found[routed[1]] = tensor
+    if is_packer(found):
+        return _packer(folder, found, shown, given or Given())
+    (given or Given()).refuse(shown, "scale_factor", "has a projector that is no TokenPacker")
     if "ln_q.weight" in found:
         return _merger(folder, found, shown)
     weights = sorted(
@@ -154,6 +167,20 @@ def open_projector(folder: Path, stored: Mapping[str, Stored], shown: str, kind:
     refuse(shown, problems)
     return Checkpoint(
         folder, None, ModelFacts(name=shown, projector=facts), projector=Section(kind, {}, found)
+    )
+
+
+def _packer(folder: Path, found: Mapping[str, Stored], shown: str, given: Given) -> Checkpoint:
+    """A TokenPacker, and what a config.json beside it says, as the first stage of training writes one."""
+    query, last = (found.get(name) for name in ("q_proj_1.weight", "mlp.2.weight"))
+    width, outputs = (tensor.shape[0] if tensor and tensor.shape else 1 for tensor in (query, last))
+    wanted = projector_shapes(KIND, width, outputs, packer_levels(found, width))
+    refuse(shown, compare("projector", wanted, found))
+    config = read_json(folder / "config.json") | given.config
+    files = Files(folder, config, {}, {}, {}, {}, given)
+    facts = packer_facts(found, width, outputs, files, "load_projector")
+    return Checkpoint(
+        folder, None, ModelFacts(name=shown, projector=facts), projector=Section(KIND, {}, found)
     )
 
 
@@ -243,7 +270,8 @@ def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> t
             f"{files.folder / 'config.json'}: mm_vision_tower is "
             f"{files.config.get('mm_vision_tower')!r}, wanted a name"
         )
-    apart = tower_folder(files.folder, named, weights=not inside)
+    whose = "" if files.given.vision_tower is None else "load_model.vision_tower"
+    apart = tower_folder(files.folder, named, weights=not inside, whose=whose)
     raw, where = Files.read(apart, named).config, str(apart / "config.json")
     if not inside:
         if apart.is_relative_to(files.folder):
@@ -317,12 +345,14 @@ def _with_newline(
     kind: str, inputs: int, outputs: int, found: Mapping[str, Stored]
 ) -> dict[str, tuple[int, ...]]:
     newline = {"image_newline": (outputs,)} if "image_newline" in found else {}
-    return {**projector_shapes(kind, inputs, outputs), **newline}
+    return {**projector_shapes(kind, inputs, outputs, packer_levels(found, inputs)), **newline}
 
 
 def _projector_kind(files: Files) -> str:
     if files.layout == "original":
         kind = str(files.config.get("mm_projector_type") or "linear")
+        if kind == KIND:  # whose tensors all miss
+            return kind
         try:
             linears(kind)
         except CheckpointError as error:

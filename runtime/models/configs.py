@@ -7,11 +7,12 @@ with the installed transformers.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import CheckpointError
+from .given import Given
 
 Json = dict[str, Any]
 Layout = Literal["original", "hf", "qwen"]
@@ -88,7 +89,7 @@ HF_TYPES = ("llava", "llava_next", "llava_onevision", "video_llava")
 
 @dataclass(frozen=True)
 class Files:
-    """The JSON files of one checkpoint folder; those it lacks are empty."""
+    """The JSON files of one checkpoint folder; those it lacks are empty. `given` stands in `config` too."""
 
     folder: Path
     config: Json
@@ -96,14 +97,18 @@ class Files:
     tokenizer: Json
     generation: Json
     extra: Json  # tokenloom.json: what only we know, e.g. that the weights are random
+    given: Given = field(default_factory=Given)
 
     @classmethod
-    def read(cls, folder: Path, shown: str) -> Files:
+    def read(cls, folder: Path, shown: str, given: Given | None = None) -> Files:
         """Read the folder; CheckpointError without a config.json or with one that is not a JSON mapping."""
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{shown}: no config.json there; wanted the folder of a checkpoint")
         names = ("config", "preprocessor_config", "tokenizer_config", "generation_config", "tokenloom")
-        return cls(folder, *(read_json(folder / f"{name}.json") for name in names))
+        config, *others = (read_json(folder / f"{name}.json") for name in names)
+        preprocessor, tokenizer, generation, extra = others
+        given = given or Given()
+        return cls(folder, config | given.config, preprocessor, tokenizer, generation, extra, given)
 
     @property
     def layout(self) -> Layout:
@@ -216,6 +221,14 @@ def _complete(family: str, part: str, raw: Json, where: str) -> Json:
         config, where, ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     )
     return config
+
+
+def whole(value: Any, key: str, where: str) -> int:
+    """A positive whole number; also one that is written as text, as evaluation scripts want patch_num."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if type(number) is not int or number < 1:
+        raise CheckpointError(f"{where}: {key} is {value!r}, wanted a positive whole number")
+    return number
 
 
 def _check_sizes(config: Json, where: str, keys: tuple[str, ...]) -> None:

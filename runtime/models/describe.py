@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..errors import CheckpointError
 from .checkpoint import Checkpoint, Section, open_checkpoint, open_projector, open_tower
 from .device import pick_device, pick_dtype
+from .given import Given
 from .handle import Model
 from .headers import read_header, stored_in
 from .hub import resolve
@@ -35,11 +36,13 @@ def describe_model(
     device: str = "auto",
     lora_alpha: float | None = None,
     tower: str = "auto",
+    given: Given | None = None,
 ) -> Handles:
     """Handles of the tower, projector, language model and chat format of a checkpoint.
 
     tower: `video` or `image` of a Video-LLaVA, which has two; `auto`: its video tower.
     lora_alpha: how strongly the LoRA layers of a checkpoint that has some count; None: 14.
+    given: what stands before its config.json.
     Errors: CheckpointError for whatever is wrong with its files, LoomError for an impossible device.
     """
     from .chat import ChatFormat
@@ -49,11 +52,11 @@ def describe_model(
 
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
-    found = open_checkpoint(resolve(checkpoint, revision), checkpoint)
+    found = open_checkpoint(resolve(checkpoint, revision), checkpoint, given)
     alpha = chosen_alpha(checkpoint, found.language.lora if found.language else {}, lora_alpha)
 
     def handle(kind: type[Any], part: str, alpha: float | None = None) -> Model[Any]:
-        return _handle(kind, f"llava {part}", found, part, dtype, device, alpha)
+        return _handle(kind, f"llava {part}", found, part, dtype, device, alpha, given)
 
     vision = handle(VisionTower, "tower")
     if tower != "auto" and found.image_tower is None:
@@ -95,6 +98,7 @@ def describe_projector(
     dtype: str = "auto",
     device: str = "auto",
     kind: str | None = None,
+    given: Given | None = None,
 ) -> Model[Any]:
     """A handle of a projector, from a safetensors file or a folder with one among other tensors."""
     from .projector import Projector
@@ -106,19 +110,21 @@ def describe_projector(
         folder, name = file.resolve().parent, file.name
     else:
         folder, name = resolve(checkpoint, revision), ""
-    found = open_projector_at(folder, name, checkpoint, kind)
-    handle = _handle(Projector, "plain projector", found, "projector", dtype, device)
-    return replace(handle, options={"file": name}) if name else handle
+    found = open_projector_at(folder, name, checkpoint, kind, given)
+    handle = _handle(Projector, "plain projector", found, "projector", dtype, device, given=given)
+    return replace(handle, options={**handle.options, "file": name}) if name else handle
 
 
-def open_projector_at(folder: Path, file: str, shown: str, kind: str | None) -> Checkpoint:
+def open_projector_at(
+    folder: Path, file: str, shown: str, kind: str | None, given: Given | None = None
+) -> Checkpoint:
     """The projector in one file of a folder, or in the folder's weights."""
     if file and not file.endswith(".safetensors"):
         raise CheckpointError(
             f"{shown}: not a .safetensors file; write one with\n  tokenloom convert SRC DST"
         )
     stored = read_header(folder / file) if file else stored_in(folder, shown)
-    return open_projector(folder, stored, shown, kind)
+    return open_projector(folder, stored, shown, kind, given)
 
 
 def _handle(
@@ -129,7 +135,11 @@ def _handle(
     dtype: str,
     device: str,
     lora_alpha: float | None = None,
+    given: Given | None = None,
 ) -> Model[Any]:
+    options = {} if lora_alpha is None else {"lora_alpha": repr(lora_alpha)}
+    if given:
+        options["given"] = given.dump()
     return Model(
         kind=kind,
         loader=loader,
@@ -138,7 +148,7 @@ def _handle(
         dtype=dtype,
         device=device,
         facts=found.facts,
-        options={} if lora_alpha is None else {"lora_alpha": repr(lora_alpha)},
+        options=options,
     )
 
 

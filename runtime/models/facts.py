@@ -8,7 +8,7 @@ import re
 from typing import Any, cast
 
 from ..errors import CheckpointError
-from .configs import Files, Json, qwen_tower_config
+from .configs import Files, Json, qwen_tower_config, whole
 from .handle import ChatFacts, ImageFacts, LanguageFacts, TowerFacts
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -87,10 +87,10 @@ def image_facts(files: Files, tower: TowerFacts, preprocessor: Json) -> ImageFac
     aspect, merge, rounding, pinpoints = _asked(files, preprocessor, frames, tower.size)
     found = re.fullmatch(r"(anyres)_max_([1-9]\d*)", str(aspect))
     aspect, max_tiles = (found[1], int(found[2])) if found else (aspect, 0)
-    if aspect not in ("pad", "square", "stretch", "anyres"):
+    if aspect not in ("pad", "square", "stretch", "anyres", "slice"):
         raise CheckpointError(
             f"{where}: image_aspect_ratio {aspect!r} is not supported; supported: pad, square, anyres, "
-            "anyres_max_9"
+            "anyres_max_9, slice"
         )
     if merge not in MERGES:
         raise CheckpointError(f"{where}: mm_patch_merge_type {merge!r} is not one of {', '.join(MERGES)}")
@@ -105,7 +105,16 @@ def image_facts(files: Files, tower: TowerFacts, preprocessor: Json) -> ImageFac
         frames=frames,
         max_tiles=max_tiles,
         newline=cast(Any, _newline(files.config.get("mm_newline_position", "one_token"), str(where))),
+        patch_num=_patch_num(files),
     )
+
+
+def _patch_num(files: Files) -> int:
+    """Crops of a picture at most (TokenPacker-HD); 0: it does not say, as its training never writes it."""
+    value = files.config.get("patch_num")
+    if files.layout != "original" or value is None:
+        return 0
+    return whole(value, "patch_num", str(files.folder / "config.json"))
 
 
 def _newline(position: Any, where: str) -> str:

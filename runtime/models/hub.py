@@ -88,11 +88,18 @@ def _download(repo: str, revision: str | None, weights: bool, pickled: bool) -> 
         raise CheckpointError(f"{at}: the hub answered with an error: {error}") from error
 
 
-def tower_folder(checkpoint: Path, tower: str, *, weights: bool) -> Path:
-    """The folder of a separate vision tower: relative to the checkpoint, else as any checkpoint name."""
+def tower_folder(checkpoint: Path, tower: str, *, weights: bool, whose: str = "") -> Path:
+    """The folder of a separate vision tower: relative to the checkpoint, else as any checkpoint name.
+
+    whose: who named it, if not config.json.
+    """
     if tower and (checkpoint / tower / "config.json").is_file():
         return (checkpoint / tower).resolve()
     try:
         return resolve(tower, weights=weights)
     except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint / 'config.json'}: mm_vision_tower {error}") from None
+        if whose:
+            raise CheckpointError(f"{whose}: {error}") from None
+        raise CheckpointError(
+            f"{checkpoint / 'config.json'}: mm_vision_tower {error}; load_model's vision_tower names another"
+        ) from None

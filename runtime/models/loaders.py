@@ -11,6 +11,7 @@ from .checkpoint import Checkpoint, Section, open_checkpoint, open_tower
 from .configs import read_json
 from .describe import open_projector_at, part_print
 from .device import DTYPES
+from .given import Given
 from .handle import Model
 from .pool import loader
 from .weights import fill, native_language, native_tower, read_tensors
@@ -54,7 +55,7 @@ def load_plain_projector(handle: Model[Any]) -> Any:
     """The Projector of a file or folder."""
     facts = _known(handle.facts.projector)
     file = handle.options.get("file", "")
-    found = open_projector_at(Path(handle.folder), file, handle.facts.name, facts.kind)
+    found = open_projector_at(Path(handle.folder), file, handle.facts.name, facts.kind, _given(handle))
     return _projector(handle, _unchanged(found, "projector", handle))
 
 
@@ -138,7 +139,8 @@ def _projector(handle: Model[Any], found: Checkpoint) -> Any:
 
 
 def _open(handle: Model[Any], part: str) -> Checkpoint:
-    return _unchanged(open_checkpoint(Path(handle.folder), handle.facts.name), part, handle)
+    found = open_checkpoint(Path(handle.folder), handle.facts.name, _given(handle))
+    return _unchanged(found, part, handle)
 
 
 def _unchanged(found: Checkpoint, part: str, handle: Model[Any]) -> Checkpoint:
@@ -150,6 +152,11 @@ def _unchanged(found: Checkpoint, part: str, handle: Model[Any]) -> Checkpoint:
 def _alpha(handle: Model[Any]) -> float | None:
     """How strongly LoRA layers count; None for a model without."""
     return float(handle.options["lora_alpha"]) if "lora_alpha" in handle.options else None
+
+
+def _given(handle: Model[Any]) -> Given:
+    """What stands before config.json."""
+    return Given.load(handle.options.get("given", ""))
 
 
 def _section(section: Section | None) -> Section:

@@ -170,6 +170,32 @@ mlp.0.bias                                     G
 mlp.2.weight                                   O G
 mlp.2.bias                                     O
 """,
+    # O width of the language model, E of all levels together, A of queries, keys and values together
+    "tokenpacker": """
+q_proj_1.weight                                D D
+k_proj_1.0.weight                              D E
+k_proj_1.0.bias                                D
+k_proj_1.2.weight                              D D
+k_proj_1.2.bias                                D
+v_proj_1.0.weight                              D E
+v_proj_1.0.bias                                D
+v_proj_1.2.weight                              D D
+v_proj_1.2.bias                                D
+ln_q_1.weight                                  D
+ln_q_1.bias                                    D
+ln_k_1.weight                                  D
+ln_k_1.bias                                    D
+ln_v_1.weight                                  D
+ln_v_1.bias                                    D
+clip_attn.in_proj_weight                       A D
+clip_attn.in_proj_bias                         A
+clip_attn.out_proj.weight                      D D
+clip_attn.out_proj.bias                        D
+mlp.0.weight                                   O D
+mlp.0.bias                                     O
+mlp.2.weight                                   O O
+mlp.2.bias                                     O
+""",
     # options of the configuration
     "attention_bias": _QKV_BIAS + "model.layers.{}.self_attn.o_proj.bias                    D\n",
     "mlp_bias": """

@@ -49,10 +49,16 @@ def language_shapes(family: str, config: Json) -> dict[str, Shape]:
     return out
 
 
-def projector_shapes(kind: str, inputs: int, outputs: int) -> dict[str, Shape]:
-    """Names and shapes of `linear`, `mlp2x_gelu`, ..., `merger2x2` or `identity`."""
+def projector_shapes(kind: str, inputs: int, outputs: int, levels: int = 4) -> dict[str, Shape]:
+    """Names and shapes of `linear`, `mlp2x_gelu`, ..., `merger2x2`, `tokenpacker` or `identity`.
+
+    levels: layers of the tower that a tokenpacker reads.
+    """
     if merge := ProjectorFacts(kind=kind, inputs=inputs, outputs=outputs).merge:
         return shapes("qwen2_5_vl merger", {"D": inputs, "G": merge**2 * inputs, "O": outputs}, 1)
+    if kind == "tokenpacker":
+        sizes = {"D": inputs, "E": levels * inputs, "A": 3 * inputs, "O": outputs}
+        return shapes("tokenpacker", sizes, 1)
     if kind == "identity":
         return {}
     if kind == "linear":

@@ -203,7 +203,8 @@ def test_tokenloom_json(tmp_path: Path) -> None:
     ("changes", "text"),
     [
         ({"image_aspect_ratio": "anyres_max_x"},
-         "image_aspect_ratio 'anyres_max_x' is not supported; supported: pad, square, anyres, anyres_max_9"),
+         "image_aspect_ratio 'anyres_max_x' is not supported; supported: pad, square, anyres, "
+         "anyres_max_9, slice"),
         ({"mm_newline_position": "line"},
          "mm_newline_position 'line' is not one of one_token, frame, grid, no_token"),
         ({"mm_patch_merge_type": "maxpool"},

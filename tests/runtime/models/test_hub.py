@@ -144,8 +144,8 @@ def test_misspelt_bundled_name() -> None:
 def test_home_folder_of_nobody() -> None:
     """`~name` of an unknown user is a name like any other."""
     assert message("~nobody-of-that-name/x") == (
-        "~nobody-of-that-name/x: no such folder, no bundled checkpoint (known: tiny-random, "
-        "tiny-random-next), and no hub id (those read owner/name)"
+        f"~nobody-of-that-name/x: no such folder, no bundled checkpoint (known: "
+        f"{', '.join(hub.bundled_names())}), and no hub id (those read owner/name)"
     )
 
 
