@@ -139,10 +139,11 @@ def _looked_up(name: str, text: str, chat: Model[ChatFormat] | None) -> int:
     found, unknown = tokenizer.convert_tokens_to_ids(text), tokenizer.unk_token_id
     # <unk> for a newline is what released checkpoints were trained with; for anything else it is a mistake
     if found is None or (found == unknown and text not in (NEWLINE, tokenizer.unk_token)):
-        written = tokenizer(text, add_special_tokens=False).input_ids
+        written = list(tokenizer(text, add_special_tokens=False).input_ids)
+        example = f", e.g. {name}: {written[-1]}" if written and written[-1] != unknown else ""
         raise CheckpointError(
             f"assemble_hd.{name}: {text!r} is no token of {chat.facts.name}, whose tokenizer writes it as "
-            f"{list(written)}; give the id of one token, e.g. {name}: {written[-1] if written else 0}"
+            f"{written}; give the id of one token{example}"
         )
     return int(found)
 

@@ -26,20 +26,29 @@ def hd_tiles(*grids: tuple[int, int]) -> tuple[Tile, ...]:
     return tuple(out)
 
 
-def spelt_tokenizer(pieces: Mapping[str, int], size: int = 60, unknown: str | None = "<unk>") -> Any:
-    """A word-level vocabulary of `size` tokens in which these pieces have these ids.
+def spelt_tokenizer(pieces: Mapping[str, int], size: int = 60) -> Any:
+    """A word-level vocabulary of `size` tokens in which these pieces have these ids, and 0 is <unk>.
 
-    0 is `unknown`; a piece that is given 0 is not in the vocabulary.
+    A piece that is given 0 is not in the vocabulary.
     """
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    spelt = {number: piece for piece, number in pieces.items() if number or unknown is None}
-    if unknown is not None:
-        spelt[0] = unknown
+    spelt = {number: piece for piece, number in pieces.items()} | {0: "<unk>"}
     vocabulary = {spelt.get(i, f"w{i}"): i for i in range(size)}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))
-    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token=unknown)
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+
+
+def byte_tokenizer() -> Any:
+    """A vocabulary of bytes as GPT-2 and Qwen write them: no newline under its own name, no <unk>."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return PreTrainedTokenizerFast(tokenizer_object=core)
 
 
 def spelt_language(embeddings: Tensor) -> Held:
