@@ -172,7 +172,7 @@ def _moments(tiles: Tiles, length: int) -> tuple[Tensor, tuple[Tile, ...]]:
     tile of each of the K.
     """
     if length == 1:
-        return tiles.pixels, tiles.layout
+        return tiles.stacked(), tiles.layout
     runs: list[list[int]] = []
     for i, tile in enumerate(tiles.layout):
         last = tiles.layout[i - 1] if i else tile
@@ -182,7 +182,7 @@ def _moments(tiles: Tiles, length: int) -> tuple[Tensor, tuple[Tile, ...]]:
         else:
             runs.append([i])
     index_KT = torch.tensor([run + run[-1:] * (length - len(run)) for run in runs])
-    return tiles.pixels[index_KT].transpose(1, 2), tuple(tiles.layout[run[0]] for run in runs)
+    return tiles.stacked()[index_KT].transpose(1, 2), tuple(tiles.layout[run[0]] for run in runs)
 
 
 def _patches(

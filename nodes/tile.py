@@ -20,6 +20,7 @@ from ..runtime.node import node
 from ..runtime.pixels import Pixels
 from ..runtime.slicing import Slicing
 from ..runtime.values import Frames, Tile, Tiles
+from ..runtime.values.media import clips_of
 from ..runtime.widgets import Range
 
 Aspect = Literal["auto", "pad", "square", "stretch", "anyres", "pllava", "slice"]
@@ -176,6 +177,7 @@ def _tiles(where: str, frames: Sequence[Frames], facts: ImageFacts, cutter: Cutt
         tuple(layout),
         tuple(chain.from_iterable(f.sizes for f in frames)),
         tuple(float(t) for f in frames for t in f.time),
+        clips=clips_of(frames),
     )
 
 

@@ -21,6 +21,7 @@ from .anyres import Size
 from .foreseen import KnownFrames, KnownTiles
 from .models.handle import ImageFacts
 from .values import Frames, Tile, Tiles
+from .values.media import clips_of
 
 Grid = tuple[int, int]
 Floats = NDArray[np.float32]
@@ -191,7 +192,8 @@ def sliced(frames: Sequence[Frames], how: Slicing, mean: Sequence[float], std: S
     for number, (picture, cut) in enumerate(zip(pictures, cuts, strict=True)):
         draw(picture, cut, how, mean, std, out=pixels[len(layout) : len(layout) + cut.count])
         layout += (replace(tile, frame=number) for tile in cut.tiles(how.source))
-    return Tiles(pixels, tuple(layout), sizes, tuple(float(t) for f in frames for t in f.time))
+    seconds = tuple(float(t) for f in frames for t in f.time)
+    return Tiles(pixels, tuple(layout), sizes, seconds, clips=clips_of(frames))
 
 
 def draw(

@@ -111,7 +111,7 @@ def join_tiles(parts: Sequence[Tiles]) -> Tiles:
         for tile in part.layout
     ]
     return Tiles(
-        torch.cat([part.pixels for part in parts]),
+        torch.cat([part.stacked() for part in parts]),
         tuple(layout),
         tuple(chain.from_iterable(part.sizes for part in parts)),
         tuple(chain.from_iterable(part.seconds for part in parts)),

@@ -1,11 +1,13 @@
 """Media: handles to files, decoded pictures, and normalised tiles with their place in the picture.
 
-T = pictures, K = tiles, H, W = picture size, h, w = tile size, all in pixels
+T = pictures, K = tiles, U = different ones, H, W = picture size, h, w = tile size, all in pixels
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -112,28 +114,50 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Normalised pixels [K, 3, h, w] float32, where each tile comes from, and the pictures' (width, height).
+    """Normalised pixels [U, 3, h, w] float32, where each of K tiles comes from, and the pictures' sizes.
 
-    `seconds` holds the time of every picture.
+    sizes: (width, height). seconds: the time of every picture. shown: the row of `pixels` that each tile
+    shows, when tiles are repeated (PVC); () when each tile has its own, in order. clips: of every picture the
+    number of the clip that it is a moment of, -1 of a picture in its own right; () when all are that.
     """
 
     pixels: Tensor
     layout: tuple[Tile, ...]
     sizes: tuple[tuple[int, int], ...]
     seconds: tuple[float, ...]
+    shown: tuple[int, ...] = ()
+    clips: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        rows, tiles = len(self.pixels), len(self.shown) or len(self.pixels)
         if self.pixels.ndim != 4 or self.pixels.shape[1] != 3 or not self.pixels.is_floating_point():
             raise ValueError(
                 f"Tiles: pixels are {tuple(self.pixels.shape)} {self.pixels.dtype}, wanted [K, 3, h, w] float"
             )
-        if len(self.layout) != len(self.pixels) or not self.layout:
-            raise ValueError(f"Tiles: {len(self.pixels)} tiles, but {len(self.layout)} places")
+        if len(self.layout) != tiles or not self.layout:
+            raise ValueError(f"Tiles: {tiles} tiles, but {len(self.layout)} places")
+        if self.shown and not 0 <= min(self.shown) <= max(self.shown) < rows:
+            raise ValueError(f"Tiles: a tile shows row {max(self.shown)} of {rows} (or one before the first)")
         if max(tile.frame for tile in self.layout) >= len(self.sizes) or len(self.sizes) != len(self.seconds):
             raise ValueError(f"Tiles: a tile names a picture that is not there ({len(self.sizes)} pictures)")
+        if len(self.clips) not in (0, len(self.sizes)):
+            raise ValueError(f"Tiles: {len(self.sizes)} pictures, but the clips of {len(self.clips)}")
 
     def __len__(self) -> int:
         return len(self.layout)
 
     def __repr__(self) -> str:
-        return f"Tiles[{brief(self.pixels)}]"
+        of = f"{len(self)} of " if self.shown else ""
+        return f"Tiles[{of}{brief(self.pixels)}]"
+
+    def stacked(self) -> Tensor:
+        """[K, 3, h, w]: the pixels of every tile, those of repeated ones again."""
+        return self.pixels[list(self.shown)] if self.shown else self.pixels
+
+
+def clips_of(frames: Sequence[Frames]) -> tuple[int, ...]:
+    """`Tiles.clips` of the pictures of several wires, numbered through."""
+    if not any(some.clip for some in frames):
+        return ()
+    number = count()
+    return tuple(n for some in frames for n in [next(number) if some.clip else -1] * len(some))
