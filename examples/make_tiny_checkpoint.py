@@ -146,6 +146,20 @@ ONEVISION: dict[str, Any] = {
     "image_grid_pinpoints": "(1x1),...,(6x6)",
     "tokenizer_model_max_length": 32768,
 }
+PACKED_TOWER = TOWER | {
+    "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 24, "image_size": 96, "patch_size": 4,
+}  # fmt: skip
+TOKENPACKER: dict[str, Any] = LANGUAGE | {
+    "model_type": "llava",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 8,
+    "mm_hidden_size": PACKED_TOWER["hidden_size"],
+    "mm_projector_type": "tokenpacker",
+    "mm_vision_tower": "vision_tower",
+    "image_aspect_ratio": "pad",
+    "scale_factor": 2,
+}
 CARD = """---
 license: apache-2.0
 tags: [random-weights]
@@ -170,6 +184,7 @@ def write_all(root: Path) -> None:
     write_model(root / "tiny-random-next", "LLaVA-NeXT", NEXT, tokenizer, seed=3)
     write_pllava(root / "tiny-random-pllava")
     write_onevision(root / "tiny-random-onevision")
+    write_tokenpacker(root / "tiny-random-tokenpacker")
 
 
 def write_model(folder: Path, kind: str, config: dict[str, Any], tokenizer: Tokenizer, seed: int) -> None:
@@ -245,6 +260,26 @@ def write_onevision(folder: Path) -> None:
     write_json(folder / "generation_config.json", ids)
 
 
+def write_tokenpacker(folder: Path) -> None:
+    """TokenPacker: a CLIP of 24 layers with 24 x 24 patches inside, as training leaves it there."""
+    tokenizer = make_tokenizer()
+    config = {**TOKENPACKER, "vocab_size": tokenizer.get_vocab_size()}
+    width, seen = config["hidden_size"], PACKED_TOWER["hidden_size"]
+    shapes = language_shapes("llama", {**config, "head_dim": width // config["num_attention_heads"]})
+    tensors = quiet(draw(shapes, seed=12), tokenizer)
+    for name, tensor in draw(tower_shapes("clip", PACKED_TOWER), seed=13).items():
+        tensors[f"model.vision_tower.vision_tower.vision_model.{name}"] = tensor
+    for name, tensor in draw(projector_shapes("tokenpacker", seen, width), seed=14).items():
+        tensors[f"model.mm_projector.{name}"] = tensor
+    save(folder, tensors, config)
+    (folder / "vision_tower").mkdir(exist_ok=True)
+    write_json(folder / "vision_tower" / "config.json", PACKED_TOWER)
+    write_json(
+        folder / "vision_tower" / "preprocessor_config.json", PREPROCESSOR | {"crop_size": 96, "size": 96}
+    )
+    write_small_files(folder, "LLaVA-TokenPacker", "the original layout", tokenizer, "vicuna_v1")
+
+
 def quiet(tensors: dict[str, np.ndarray[Any, Any]], tokenizer: Tokenizer) -> dict[str, np.ndarray[Any, Any]]:
     """Only whole words are ever said."""
     spoken = {f"Ġ{word}" for word in WORDS}
@@ -276,7 +311,8 @@ def draw(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray[
     for name, shape in shapes.items():
         values = random.standard_normal(shape)
         if len(shape) == 1:
-            values = values * 0.1 + ("norm" in name and name.endswith("weight"))
+            norm = "norm" in name or name.startswith("ln_")
+            values = values * 0.1 + (norm and name.endswith("weight"))
         elif "embed_tokens" in name:
             values *= 0.2  # small beside what the layers add, so that the next word hangs on all before it
         elif "position" not in name:

@@ -16,14 +16,15 @@ FACTS = {
     "tiny-random-next": ("vicuna_v1", "anyres"),
     "tiny-random-onevision": ("qwen_1_5", "anyres"),
     "tiny-random-pllava": ("pllava", "pllava"),
+    "tiny-random-tokenpacker": ("vicuna_v1", "pad"),
 }
 SCRIPT = Path(__file__).parents[3] / "examples" / "make_tiny_checkpoint.py"
 
 
 def test_small() -> None:
-    """All bundled files together stay below 3 MB, and each file of weights below 700 kB."""
+    """All bundled files together stay below 4 MB, and each file of weights below 700 kB."""
     sizes = {f: f.stat().st_size for f in BUNDLED.rglob("*") if f.is_file()}
-    assert sum(sizes.values()) < 3_000_000
+    assert sum(sizes.values()) < 4_000_000
     assert max(sizes.values()) < 700_000
 
 
