@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from ..runtime import anyres, pixels, slicing
+from ..runtime import anyres, dynamic, pixels, slicing
+from ..runtime.dynamic import Tiling
 from ..runtime.errors import CheckpointError, MediaError
 from ..runtime.foreseen import KnownFrames, KnownTiles
 from ..runtime.models.chat import ChatFormat
@@ -23,7 +24,7 @@ from ..runtime.values import Frames, Tile, Tiles
 from ..runtime.values.media import clips_of
 from ..runtime.widgets import Range
 
-Aspect = Literal["auto", "pad", "square", "stretch", "anyres", "pllava", "slice"]
+Aspect = Literal["auto", "pad", "square", "stretch", "anyres", "pllava", "slice", "dynamic"]
 Side = Annotated[int, Range(1)]
 Colour = tuple[int, int, int]
 Prepared = Model[ChatFormat] | Model[VisionTower]  # any handle that comes with the preprocessing facts
@@ -45,6 +46,8 @@ def _foresee(
     chosen = _chosen(facts, aspect, any(f.clip for f in known), sum(map(len, known)))
     if chosen == "slice":
         return slicing.foreseen(frames, Slicing.of(facts))
+    if chosen == "dynamic":
+        return dynamic.foreseen(frames, Tiling.of(facts))
     if chosen == "anyres" or len(known) < len(frames):
         return None  # how many tiles a grid has depends on the picture
     return KnownTiles(count=sum(map(len, known)))
@@ -59,7 +62,8 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
     aspect: auto is the checkpoint's own choice (frames of a clip are never cut up: square or stretch instead
         of anyres, pad instead of slice; nor are several pictures by LLaVA-OneVision: pad); pad: the whole
         picture on a square; square: the centre; stretch: all of it, squeezed; anyres: a base tile and a
-        grid; pllava: the centre, after a first resize to 640 pixels at most; slice: as slice_hd.
+        grid; pllava: the centre, after a first resize to 640 pixels at most; slice: as slice_hd;
+        dynamic: as tile_dynamic.
         Qwen2.5-VL's own: a tile of the picture's size, its sides rounded.
     """
     facts = image_facts("preprocess", chat)
@@ -71,6 +75,9 @@ def preprocess(chat: Prepared, *frames: Frames, aspect: Aspect = "auto") -> Tile
     if chosen == "slice":
         _refuse_nothing("preprocess", frames)
         return slicing.sliced(frames, Slicing.of(facts), facts.mean, facts.std)
+    if chosen == "dynamic":
+        _refuse_nothing("preprocess", frames)
+        return dynamic.tiled(frames, Tiling.of(facts), facts.mean, facts.std)
     if chosen == "pad":
         return _tiles("preprocess", frames, facts, _padded(facts.size, pixels.mean_colour(facts.mean)))
     if chosen == "square":
