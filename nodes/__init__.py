@@ -43,4 +43,5 @@ from .tile import pad_square as pad_square
 from .tile import preprocess as preprocess
 from .tile import resize_crop as resize_crop
 from .tile import tile_anyres as tile_anyres
+from .tile_dynamic import tile_dynamic as tile_dynamic
 from .tokenpacker import project_tokenpacker as project_tokenpacker
