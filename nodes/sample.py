@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
 
-from ..runtime.errors import MediaError
+from ..runtime.errors import MediaError, MediaNotice
 from ..runtime.foreseen import KnownFrames
 from ..runtime.machine import machine_bytes
 from ..runtime.node import node
@@ -40,7 +41,8 @@ def sample_frames(
 ) -> Frames:
     """Frames of a clip at their true times, chosen by an index rule and decoded by the clip's back end.
 
-    Errors: MediaError for bounds outside the clip, for damaged frames, and for a missing `fps`.
+    Errors: MediaError for bounds outside the clip, for damaged frames, and for a missing `fps`. Warns with a
+    MediaNotice when more frames are wanted than there are.
 
     frames: how many; with rule fps: at most so many.
     rule: uniform: middles of equal parts; linspace: both ends included (LLaVA-NeXT); internvl, pllava:
@@ -60,6 +62,8 @@ def sample_frames(
         _check_memory(source, len(index))
         if short == "fewer":
             index = list(dict.fromkeys(index))
+        elif rule != "fps":  # which repeats as a screen would
+            _tell_of_repeats(source, frames, start, end)
         try:
             pixels = source.get(index)
         except PartialDecode as error:
@@ -77,6 +81,18 @@ def _check_memory(source: FrameSource, frames: int) -> None:
         raise MediaError(
             f"sample_frames: {frames} frames of {source.width}x{source.height} are {size / 1e9:.1f} GB of "
             f"pixels, wanted at most {most / 1e9:.1f} GB (half of this machine's memory); take fewer frames"
+        )
+
+
+def _tell_of_repeats(source: FrameSource, frames: int, start: float | None, end: float | None) -> None:
+    low, high = rules.within(source.pts, start, end)
+    if frames > (there := high - low + 1):
+        where = "the clip has" if start is None and end is None else "between these bounds the clip has"
+        warnings.warn(
+            f"sample_frames: {frames} frames of {source.path.name}, {where} {there}; some are repeated, as "
+            "by the released codes (short: fewer takes every frame once)",
+            MediaNotice,
+            stacklevel=2,
         )
 
 

@@ -34,6 +34,10 @@ class MediaError(LoomError):
     """An image or a video that cannot be read as asked."""
 
 
+class MediaNotice(UserWarning):
+    """A clip that gives what was asked for, though not as one may have thought."""
+
+
 class CheckpointError(LoomError):
     """Model files that are missing, unsafe, or not what their configuration says."""
 

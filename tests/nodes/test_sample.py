@@ -13,7 +13,7 @@ from tests import clips
 from tokenloom.nodes import sample
 from tokenloom.nodes.media import load_video
 from tokenloom.nodes.sample import Rule, sample_frames
-from tokenloom.runtime.errors import MediaError
+from tokenloom.runtime.errors import MediaError, MediaNotice
 from tokenloom.runtime.values import Frames, Video
 from tokenloom.runtime.video import rules
 
@@ -77,7 +77,8 @@ def test_bounds_in_seconds(video: Video) -> None:
     assert shown(sample_frames(video, frames=4, start=1, end=3)) == [12, 17, 22, 27]
     assert shown(sample_frames(video, frames=3, start=1, end=3, rule="linspace")) == [10, 19, 29]
     assert shown(sample_frames(video, frames=4, start=1, end=3, rule="internvl")) == [12, 17, 22, 27]
-    assert shown(sample_frames(video, frames=2, start=3.9)) == [39, 39]
+    with pytest.warns(MediaNotice):
+        assert shown(sample_frames(video, frames=2, start=3.9)) == [39, 39]
 
 
 # recorded from the released codes: InternVL / PVC utils/preprocess.py and PLLaVA's EvalDataset.get_index
@@ -121,11 +122,56 @@ def test_folder_is_numbered_from_one_for_pllava(tmp_path: Path) -> None:
     assert shown(sample_frames(video, rule="pllava")) == [i - 1 for i in files]
 
 
-def test_short_clip_repeats_or_gives_fewer(tmp_path: Path) -> None:
-    """Three frames asked for eight."""
+@pytest.mark.parametrize(
+    ("rule", "want"),
+    [("uniform", [0, 0, 0, 1, 1, 2, 2, 2]), ("internvl", [0, 0, 0, 1, 1, 1, 2, 2])],
+)
+def test_short_clip_repeats_with_a_notice(rule: Rule, want: list[int], tmp_path: Path) -> None:
+    """Eight frames of three: each rule as released, and one warning that says so."""
     video = load_video(path=clips.write_clip(tmp_path / "a.mp4", 3))
-    assert shown(sample_frames(video, frames=8)) == [0, 0, 0, 1, 1, 2, 2, 2]
+    with pytest.warns(MediaNotice) as caught:
+        assert shown(sample_frames(video, frames=8, rule=rule)) == want
+    assert [str(one.message) for one in caught] == [
+        "sample_frames: 8 frames of a.mp4, the clip has 3; some are repeated, as by the released codes "
+        "(short: fewer takes every frame once)"
+    ]
+    assert shown(sample_frames(video, frames=3, rule=rule))  # as many as there are: no notice
+
+
+def test_short_piece_of_a_clip_repeats_with_a_notice(video: Video) -> None:
+    """Between seconds 1 and 1.5 lie five frames."""
+    with pytest.warns(MediaNotice) as caught:
+        sample_frames(video, frames=6, rule="internvl", start=1, end=1.5)
+    assert [str(one.message) for one in caught] == [
+        "sample_frames: 6 frames of a.mp4, between these bounds the clip has 5; some are repeated, as by the "
+        "released codes (short: fewer takes every frame once)"
+    ]
+
+
+def test_short_clip_gives_fewer(tmp_path: Path) -> None:
+    """Each frame once, and nothing to tell."""
+    video = load_video(path=clips.write_clip(tmp_path / "a.mp4", 3))
     assert shown(sample_frames(video, frames=8, short="fewer")) == [0, 1, 2]
+
+
+def test_last_frame_is_never_taken_by_internvl(tmp_path: Path) -> None:
+    """As many segments as frames: the last frame is left out and one is doubled, as released."""
+    video = load_video(path=clips.write_clip(tmp_path / "a.mp4", 24, rate=10))
+    index = shown(sample_frames(video, frames=24, rule="internvl"))
+    assert len(index) == 24
+    assert 23 not in index
+    assert len(set(index)) == 23
+
+
+@pytest.mark.parametrize("width", [16, 48, 96])
+def test_narrow_frames_are_read_right(width: int, tmp_path: Path) -> None:
+    """decord reads the row padding of these as channels: refused by name, avoided by `auto`."""
+    file = clips.write_clip(tmp_path / "a.mp4", 6, (width, 48))
+    with pytest.raises(MediaError, match=r"a\.mp4: decord gave \d+ channels; set backend: pyav"):
+        load_video(path=file, backend="decord")
+    clip = load_video(path=file)
+    assert clip.backend.startswith("pyav")
+    assert sample_frames(clip, frames=3, rule="internvl").sizes == ((width, 48),) * 3
 
 
 def test_damaged_frames_are_an_error_or_clamped(tmp_path: Path) -> None:
