@@ -81,7 +81,8 @@ def assemble_hd(
     llm: embeds the separators.
     tokens: of slice_hd's tiles, any number of each.
     chat: looks the separators up; not needed for ids.
-    column: between the crops of a row: a token as the vocabulary spells it, its id, or null for none.
+    column: between the crops of a row: one token of the vocabulary as it is spelt there or as text, its id,
+        or null for none.
     row: after each row of crops, and after the global view: likewise. LLaMA's vocabulary spells no newline,
         so that "\\n" stands for `<unk>` there, as released checkpoints were trained.
     """
@@ -138,14 +139,16 @@ def _looked_up(name: str, text: str, chat: Model[ChatFormat] | None) -> int:
     tokenizer = chat.load().tokenizer
     found, unknown = tokenizer.convert_tokens_to_ids(text), tokenizer.unk_token_id
     # <unk> for a newline is what released checkpoints were trained with; for anything else it is a mistake
-    if found is None or (found == unknown and text not in (NEWLINE, tokenizer.unk_token)):
-        written = list(tokenizer(text, add_special_tokens=False).input_ids)
-        example = f", e.g. {name}: {written[-1]}" if written and written[-1] != unknown else ""
-        raise CheckpointError(
-            f"assemble_hd.{name}: {text!r} is no token of {chat.facts.name}, whose tokenizer writes it as "
-            f"{written}; give the id of one token{example}"
-        )
-    return int(found)
+    if found is not None and (found != unknown or text in (NEWLINE, tokenizer.unk_token)):
+        return int(found)
+    written = list(tokenizer(text, add_special_tokens=False).input_ids)
+    if len(written) == 1 and written[0] != unknown:  # bytes go by other names in GPT-2's vocabularies
+        return int(written[0])
+    example = f", e.g. {name}: {written[-1]}" if written and written[-1] != unknown else ""
+    raise CheckpointError(
+        f"assemble_hd.{name}: {text!r} is no token of {chat.facts.name}, whose tokenizer writes it as "
+        f"{written}; give the id of one token{example}"
+    )
 
 
 def _check_id(name: str, token_id: int, facts: LanguageFacts) -> None:
@@ -177,5 +180,6 @@ def _table(
         if token_id is not None and chat is not None:
             spelt = str(chat.load().tokenizer.convert_ids_to_tokens(token_id))
         count = 0 if token_id is None else int(ends[name].sum())
-        rows.append((name, asked[name], token_id, spelt, count))
+        text = asked[name]
+        rows.append((name, repr(text) if isinstance(text, str) else text, token_id, spelt, count))
     return Table(("separator", "asked", "id", "token", "count"), tuple(rows), "separators")

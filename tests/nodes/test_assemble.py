@@ -90,7 +90,7 @@ def test_what_the_separators_became_is_recorded(chat: Held) -> None:
     table = assemble_hd(LLM, crops((2, 3), (1, 1)), chat).separators
     assert table.title == "separators"
     assert table.columns == ("separator", "asked", "id", "token", "count")
-    assert table.rows == (("column", ",", COMMA, ",", 4), ("row", "\n", 0, "<unk>", 4))
+    assert table.rows == (("column", "','", COMMA, ",", 4), ("row", r"'\n'", 0, "<unk>", 4))
     bare = assemble_hd(LLM, crops((2, 3)), column=None, row=5).separators
     assert bare.rows == (("column", None, None, None, 0), ("row", 5, 5, None, 3))
 
@@ -139,6 +139,14 @@ def test_a_newline_that_the_vocabulary_spells_is_taken() -> None:
     assert shown(assemble_hd(LLM, crops((1, 1), patches=1), chat, row="<unk>")) == [0, "n"]
 
 
+def test_a_newline_under_another_name_is_found() -> None:
+    """Vocabularies of bytes spell it otherwise and have no <unk>: the one token that it is written as."""
+    embeddings = torch.randn(256, WIDTH, generator=torch.Generator().manual_seed(8))
+    made = assemble_hd(spelt_language(embeddings), crops((1, 2)), chat_handle(byte_tokenizer()))
+    assert made.separators.rows == (("column", "','", 11, ",", 1), ("row", r"'\n'", 198, "Ċ", 2))
+    assert made.tokens.features[-1].equal(embeddings[198])
+
+
 def test_vectors_keep_their_number_format(chat: Held) -> None:
     """Separators come in the format of the tokens."""
     tokens = crops((1, 2))
@@ -181,13 +189,13 @@ def test_a_plan_counts_the_separators() -> None:
 
 
 def test_missing_separators_are_named() -> None:
-    """A tokenizer that spells no newline and has no <unk>: the error says what it makes of it."""
+    """What is not one token of the vocabulary: the error says what the tokenizer makes of it."""
     chat = chat_handle(byte_tokenizer())
     with pytest.raises(CheckpointError) as error:
-        assemble_hd(LLM, crops((1, 2)), chat)
+        assemble_hd(LLM, crops((1, 2)), chat, row="\n\n")
     assert str(error.value) == (
-        "assemble_hd.row: '\\n' is no token of tiny, whose tokenizer writes it as [198]; give the id of one "
-        "token, e.g. row: 198"
+        "assemble_hd.row: '\\n\\n' is no token of tiny, whose tokenizer writes it as [198, 198]; give the id "
+        "of one token, e.g. row: 198"
     )
 
 
