@@ -49,12 +49,33 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PvcFacts:
+    """What PVC adds, as its checkpoint has it: proposed definitions, for its code could not be read.
+
+    layers: those with temporal attention, counted from 0. adaln_on: where in them AdaLN is, of attn, temporal
+    and ffn. time, time_scale: how a frame's number becomes its time. time_width: of its sinusoid, 0: no time
+    embedding. compressor_adaln: the projector has AdaLN. image_repeat, video_repeat: copies of a tile, and of
+    a frame; repeat_way: all copies of a tile, then the next, or all tiles, then again.
+    """
+
+    layers: tuple[int, ...]
+    adaln_on: tuple[str, ...] = ("temporal",)
+    time: Literal["fraction", "fraction_inclusive", "index"] = "fraction"
+    time_scale: float = 1.0
+    time_width: int = 256
+    compressor_adaln: bool = True
+    image_repeat: int = 4
+    video_repeat: int = 1
+    repeat_way: Literal["tile", "frame"] = "tile"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TowerFacts:
     """A vision tower's shape. `select_layer` and `select_feature` are the checkpoint's own choice.
 
     size: side of its tiles in pixels, 0: any multiples of `patch * merge`. merge: patches along the side of a
     group that the projector makes one token. temporal: pictures that one patch is made of, repeated or a pair
-    of frames. intermediate: width inside the MLPs.
+    of frames. intermediate: width inside the MLPs. pvc: what else there is between frames.
     """
 
     family: Literal["clip", "siglip", "qwen2_5_vl", "internvit"]
@@ -69,6 +90,7 @@ class TowerFacts:
     select_feature: Literal["patch", "cls_patch"] = "patch"
     merge: int = 1
     temporal: int = 1
+    pvc: PvcFacts | None = None
 
     @property
     def grid(self) -> int:
@@ -83,7 +105,7 @@ class ProjectorFacts:
     Of a `tokenpacker`: scale_factor: places along the side of a window, None: nobody said; scale_from: who
     did. heads, levels: of its attention, and layers of the tower that it reads.
     Of a `pixel_shuffle` (InternVL): ratio: of the grid's sides after and before; ps_version: `v1` leaves rows
-    and columns swapped, as released; `v2` does not.
+    and columns swapped, as released; `v2` does not. pvc: how it is modulated by time.
     """
 
     kind: str
@@ -96,6 +118,16 @@ class ProjectorFacts:
     levels: int = 1
     ratio: float | None = None
     ps_version: Literal["v1", "v2"] = "v2"
+    pvc: PvcFacts | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is taken on trust, and who said it: the weights of a TokenPacker fit any scale factor."""
+        if self.kind != "tokenpacker":
+            return ()
+        if self.scale_factor is None:
+            return ("scale_factor is not known: config.json does not say it, and no weight can tell",)
+        return (f"scale_factor {self.scale_factor}, from {self.scale_from}; no weight can confirm it",)
 
     @property
     def merge(self) -> int | None:
@@ -172,6 +204,11 @@ class Model(Generic[T_co]):
         from .pool import pool
 
         return cast("T_co", pool().use(self))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is taken on trust."""
+        return () if self.facts.projector is None else self.facts.projector.notes
 
     @property
     def torch_device(self) -> torch.device:
