@@ -128,7 +128,7 @@ def test_the_checkpoint_says_how_many_tiles() -> None:
 
 
 def test_preprocess_does_it_for_checkpoints_trained_with_it() -> None:
-    """With aspect auto; whether there is a thumbnail is the checkpoint's to say, unless a setting overrules it."""
+    """With aspect auto; the checkpoint says whether there is a thumbnail, unless a setting does."""
     facts = ImageFacts(size=28, mean=MEAN, std=STD, aspect="dynamic", max_tiles=4, thumbnail=True)
     pictures, frames = images((500, 28), (56, 28)), clip(2, 56, 28)
     made = preprocess(image_handle(facts), pictures, frames)
