@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated
 
 from ..runtime.channels import channel
@@ -26,22 +26,22 @@ from ..runtime.needs import Need, Needs
 from ..runtime.node import node
 from ..runtime.values import KVCache, LayerCache, LLMState, Segment
 from ..runtime.widgets import Range
-from .prefill import KnownState
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownCompressed(KnownState):
-    """What a plan knows of a state whose layers so far are compressed."""
+from .prefill import KnownState, known_state
 
 
 def _foresee(
     state: object, *, mode: Mode, hh_ratio: float, recent_ratio: float, text_prior: bool, avg_pairing: Pairing
 ) -> KnownState | None:
-    if isinstance(state, KnownCompressed):
-        raise _twice(state.layer)
+    known = known_state(state)
+    if known is not None and known.hiding is not None:
+        raise _hidden()
+    if known is not None and known.layer and known.compressed == known.layer:
+        raise _twice(known.layer)
     if hh_ratio == recent_ratio == 0 and not text_prior:
         raise _nothing_left(hh_ratio, recent_ratio, "a layer's")
-    return KnownCompressed(**vars(state)) if isinstance(state, KnownState) else None
+    if known is None or known.visual == 0 or hh_ratio + recent_ratio >= 1:
+        return known  # the caches stay as they are
+    return replace(known, compressed=known.layer)
 
 
 @node(version=1, lane="gpu", foresee=_foresee)
@@ -75,10 +75,7 @@ def compress_kv(
         code has it: targets of the keys that are above average, with the first so many of all keys.
     """
     if state.hiding is not None:
-        raise GraphError(
-            "compress_kv.state: rows are hidden instead of dropped, and chosen anew at every step, for which "
-            "all keys are needed; drop the rows when pruning"
-        )
+        raise _hidden()
     if state.layer and all(layer.per_head for layer in state.cache.layers):
         raise _twice(state.layer)
     if not bool((state.input.segment == int(Segment.VISUAL)).any()):
@@ -119,6 +116,13 @@ def _shorter(state: LLMState, layer: LayerCache, allowed: Budget, mode: Mode, pa
     share = shares(nearest(layer.keys, kept_HR, gone_HP), mode, pairing)
     keys_HRd, values_HRd = (merged(x, kept_HR, gone_HP, share) for x in (layer.keys, layer.values))
     return LayerCache(keys_HRd, values_HRd, position_HR, row_HR)
+
+
+def _hidden() -> GraphError:
+    return GraphError(
+        "compress_kv.state: rows are hidden instead of dropped, and chosen anew at every step, for which "
+        "all keys are needed; drop the rows when pruning"
+    )
 
 
 def _twice(layers: int) -> GraphError:

@@ -44,7 +44,13 @@ def _foresee(
     if llm is None:
         return None
     total = None if len(counts) < len(visual) or None in counts else tokens_known
-    return KnownState(layer=0, model=llm.fingerprint, visual=total)
+    return KnownState(
+        layer=0,
+        model=llm.fingerprint,
+        visual=total,
+        wires=len(visual),
+        rope_grid=facts is not None and bool(facts.rope_grid),
+    )
 
 
 @node(lane="gpu", foresee=_foresee)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from ..runtime import context
@@ -27,7 +28,7 @@ def _foresee(
     end = _end(llm.facts.language.depth, known.layer, until, through)
     check_model("prefill.inputs", llm, known.model)
     check_layers(own_needs(context.wanted() or ()), known.layer, end)
-    return KnownState(layer=end, model=llm.fingerprint, visual=known.visual)
+    return replace(known, layer=end, model=llm.fingerprint)
 
 
 def _foresee_logits(llm: Model[LanguageModel] | None, state: object, *, rows: str) -> None:
@@ -125,10 +126,24 @@ def run_layers(
 
 def known_state(value: object) -> KnownState | None:
     """What a plan knows of a prompt or a state, foreseen or given as a parameter; None: nothing yet."""
-    if isinstance(value, LLMState):
-        return KnownState(layer=value.layer, model=value.input.model)
     if isinstance(value, LLMInput):
-        return KnownState(layer=0, model=value.model)
+        return KnownState(
+            layer=0,
+            model=value.model,
+            visual=int(value.visual.sum()),
+            wires=len(value.tokens),
+            rope_grid=value.rope is not None,
+        )
+    if isinstance(value, LLMState):
+        return KnownState(
+            layer=value.layer,
+            model=value.input.model,
+            visual=int(value.visual.sum()),
+            wires=len(value.input.tokens),
+            rope_grid=value.input.rope is not None,
+            compressed=sum(layer.per_head for layer in value.cache.layers),
+            hiding=None if value.hiding is None else value.hiding.layer,
+        )
     return value if isinstance(value, KnownState) else None
 
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ..runtime.channels import channel
 from ..runtime.errors import GraphError, WiringError
-from ..runtime.foreseen import KnownState
 from ..runtime.groups import Groups, Select, Special, visual_groups
 from ..runtime.needs import Need, Needs
 from ..runtime.node import node
 from ..runtime.share import Rounding, Share
 from ..runtime.values import Hiding, LLMState
 from ..runtime.widgets import Range
+from .prefill import known_state
 
 Keep = Annotated[int, Range(0)] | None
 Part = Annotated[float, Range(0, 1)] | None
@@ -47,11 +47,19 @@ def _foreseeing(where: str) -> Callable[..., Any]:
     def foresee(state: Any, **widgets: Any) -> Any:
         share = Share(**{name: widgets[name] for name in SHARE})
         share.check(where)
-        if isinstance(state, KnownState) and state.visual is not None:
-            share.of(where, torch.tensor([state.visual]))  # what is too much of all is too much of a group
-        if widgets.get("mode") == "mask":
+        known, masks = known_state(state), widgets.get("mode") == "mask"
+        if known is not None and known.visual is not None:
+            share.of(where, torch.tensor([known.visual]))  # what is too much of all is too much of a group
+        if masks:
             _check_mask(**{name: widgets[name] for name in MASK})
-        return state
+        if known is None:
+            return None
+        if masks:
+            _check_unmasked(known.hiding)
+            return replace(known, hiding=known.layer)
+        how = widgets["rewrite_cache"], widgets["positions"]
+        _check_drop(where, known.layer, known.compressed, known.rope_grid, *how)
+        return known
 
     return foresee
 
@@ -121,7 +129,7 @@ def prune_by_attention(
     kept_V = groups.best(score_V, keep_G)
     if mode == "mask":
         return _masked(state, groups, kept_V, int(keep_G.sum()))
-    return _dropped(state, groups, kept_V, rewrite_cache, positions)
+    return _dropped("prune_by_attention", state, groups, kept_V, rewrite_cache, positions)
 
 
 @node(version=1, lane="gpu", foresee=_foreseeing("prune_random"))
@@ -160,7 +168,7 @@ def prune_random(
     # drawn on the CPU, whose generator is the same everywhere
     drawn_V = torch.randperm(len(groups.row), generator=torch.Generator().manual_seed(seed))
     kept_V = groups.best(drawn_V.to(groups.row.device), keep_G)
-    return _dropped(state, groups, kept_V, rewrite_cache, positions)
+    return _dropped("prune_random", state, groups, kept_V, rewrite_cache, positions)
 
 
 @node(version=1, lane="gpu", foresee=_foreseeing("prune_uniform"))
@@ -194,22 +202,25 @@ def prune_uniform(
     share = Share(keep=keep, ratio=ratio, drop=drop, rounding=rounding, allow_none=allow_none)
     groups = visual_groups(state, select, special)
     kept_V = groups.spaced(share.of("prune_uniform", groups.size))
-    return _dropped(state, groups, kept_V, rewrite_cache, positions)
+    return _dropped("prune_uniform", state, groups, kept_V, rewrite_cache, positions)
 
 
 def _dropped(
-    state: LLMState, groups: Groups, kept_V: Tensor, rewrite_cache: bool, positions: Positions
+    where: str,
+    state: LLMState,
+    groups: Groups,
+    kept_V: Tensor,
+    rewrite_cache: bool,
+    positions: Positions,
 ) -> LLMState:
+    compressed = sum(layer.per_head for layer in state.cache.layers)
+    _check_drop(where, state.layer, compressed, state.input.rope is not None, rewrite_cache, positions)
     out = state.keep(_seen(state, groups, kept_V), rewrite_cache=rewrite_cache)
     return out.repacked() if positions == "repack" else out
 
 
 def _masked(state: LLMState, groups: Groups, kept_V: Tensor, keep: int) -> LLMState:
-    if state.hiding is not None:
-        raise GraphError(
-            f"prune_by_attention.mode: mask, but rows are hidden already from layer {state.hiding.layer} on; "
-            "mask once, or set mode: drop"
-        )
+    _check_unmasked(None if state.hiding is None else state.hiding.layer)
     if len(groups.row) < int(state.visual.sum()):
         raise GraphError(
             "prune_by_attention.special: with mode: mask, the answer's tokens choose among newlines and "
@@ -239,4 +250,29 @@ def _check_mask(**widgets: object) -> None:
         raise WiringError(
             "prune_by_attention.mode: mask is there only as FastV has it; set "
             f"{', '.join(wrong).replace('False', 'false')}, or mode: drop"
+        )
+
+
+def _check_unmasked(hiding: int | None) -> None:
+    if hiding is not None:
+        raise GraphError(
+            f"prune_by_attention.mode: mask, but rows are hidden already from layer {hiding} on; mask once, "
+            "or set mode: drop"
+        )
+
+
+def _check_drop(
+    where: str, layers: int, compressed: int, rope_grid: bool, rewrite_cache: bool, positions: Positions
+) -> None:
+    """A GraphError for caches that hold different rows per head, and positions that are no single number."""
+    if rewrite_cache and compressed:
+        raise GraphError(
+            f"{where}.rewrite_cache: compress_kv left different rows in the heads of {compressed} of the "
+            f"{layers} layers that have run, so rows cannot be dropped from all; compress after the last "
+            "prune, or set rewrite_cache: false"
+        )
+    if positions == "repack" and rope_grid:
+        raise GraphError(
+            f"{where}.positions: repack, but this model has M-RoPE positions (time, row, column), which "
+            "cannot be numbered 0, 1, 2, ...; set positions: keep"
         )

@@ -8,9 +8,16 @@ from ..runtime.errors import WiringError
 from ..runtime.node import node
 from ..runtime.values import LLMState, VisualTokens
 from ..runtime.widgets import Range
+from .prefill import known_state
 
 
-@node(version=1, lane="gpu")
+def _foresee(state: object, *, wire: int) -> None:
+    known = known_state(state)
+    if known is not None and known.wires is not None:
+        _check_wire(wire, known.wires)
+
+
+@node(version=1, lane="gpu", foresee=_foresee)
 def read_tokens(state: LLMState, *, wire: Annotated[int, Range(0)] = 0) -> VisualTokens:
     """The tokens behind the visual rows that are left in a state, in order, as they were placed.
 
@@ -20,10 +27,12 @@ def read_tokens(state: LLMState, *, wire: Annotated[int, Range(0)] = 0) -> Visua
     wire: which of the wires into place_tokens, from 0.
     """
     given = state.input.tokens
-    if wire >= len(given):
-        wires = f"{len(given)} {'wire' if len(given) == 1 else 'wires'}"
-        raise WiringError(
-            f"read_tokens.wire: {wire}, but {wires} of visual tokens were placed; they count from 0"
-        )
+    _check_wire(wire, len(given))
     from_wire, token = state.input.wire[state.row], state.input.token[state.row]
     return given[wire].select(token[from_wire == wire])
+
+
+def _check_wire(wire: int, wires: int) -> None:
+    if wire >= wires:
+        placed = "1 wire of visual tokens was" if wires == 1 else f"{wires} wires of visual tokens were"
+        raise WiringError(f"read_tokens.wire: {wire}, but {placed} placed; they count from 0")

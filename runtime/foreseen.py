@@ -63,9 +63,15 @@ class KnownPair:
 class KnownState:
     """How many layers will have run, 0 for a placed prompt; `model`: fingerprint of the language model.
 
-    `visual`: visual tokens at most, None: not known. Stands for `LLMInput` and `LLMState`.
+    `visual`: visual tokens at most, None: not known. `wires`: of visual tokens, None: not known. `rope_grid`:
+    positions are M-RoPE's. `compressed`: of how many layers the cache is chosen per head. `hiding`: from
+    which layer on rows are hidden. Stands for `LLMInput` and `LLMState`.
     """
 
     layer: int
     model: str = ""
     visual: int | None = None
+    wires: int | None = None
+    rope_grid: bool = False
+    compressed: int = 0
+    hiding: int | None = None

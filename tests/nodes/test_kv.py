@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tokenloom import load
-from tokenloom.nodes.kv import KnownCompressed, compress_kv
+from tokenloom.nodes.kv import compress_kv
 from tokenloom.nodes.prefill import KnownState
 from tokenloom.runtime.errors import BudgetError, GraphError, LoomError, NeedError
 from tokenloom.runtime.values import Hiding, KVCache, LayerCache, LLMInput, LLMState, Segment
@@ -166,10 +166,20 @@ def test_compressing_twice() -> None:
     widgets: dict[str, Any] = {"mode": "h2o", "hh_ratio": 0.1, "recent_ratio": 0.1}
     widgets |= {"text_prior": True, "avg_pairing": "own"}
     known = compress_kv.foresee(KnownState(layer=2), **widgets)
-    assert known == KnownCompressed(layer=2)
+    assert known == KnownState(layer=2, compressed=2)
     with pytest.raises(GraphError, match="all 2 layers that have run are compressed already"):
         compress_kv.foresee(known, **widgets)
     assert compress_kv.foresee(None, **widgets) is None
+    assert compress_kv.foresee(replace(known, layer=3), **widgets) == KnownState(layer=3, compressed=3)
+    text = KnownState(layer=2, visual=0)
+    assert compress_kv.foresee(text, **widgets) == text
+
+
+def test_hidden_rows_are_found_while_planning() -> None:
+    """A state whose rows are hidden needs all of its keys, and a plan knows."""
+    assert compress_kv.foresee is not None
+    with pytest.raises(GraphError, match="rows are hidden instead of dropped"):
+        compress_kv.foresee(KnownState(layer=2, hiding=2), **compress_kv.check_widgets({}))
 
 
 def test_a_cache_that_nobody_watched() -> None:

@@ -169,7 +169,7 @@ def test_planning_finds_what_cannot_fit(llm: Held) -> None:
         place_tokens.foresee(llm, one, KnownTokens(width=33), **widgets)
     assert place_tokens.foresee(None, None, None, **widgets) is None
     known = place_tokens.foresee(llm, one, KnownTokens(width=WIDTH), None, **widgets)
-    assert known == KnownState(layer=0, model=llm.fingerprint)
+    assert known == KnownState(layer=0, model=llm.fingerprint, wires=2)
 
 
 def test_an_empty_prompt(llm: Held) -> None:

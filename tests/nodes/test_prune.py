@@ -14,8 +14,9 @@ from torch import Tensor
 
 from tokenloom.nodes.prune import prune_by_attention, prune_random, prune_uniform
 from tokenloom.runtime.errors import BudgetError, GraphError, NeedError, WiringError
+from tokenloom.runtime.foreseen import KnownState
 from tokenloom.runtime.needs import Need
-from tokenloom.runtime.values import Kind, LLMState, VisualTokens
+from tokenloom.runtime.values import Kind, KVCache, LLMState, VisualTokens
 
 from ..states import Run, made_state, placed, visual_tokens
 
@@ -234,7 +235,9 @@ def test_each_names_itself(prune: Callable[..., LLMState]) -> None:
     with pytest.raises(BudgetError) as error:
         foresee(None, **widgets)
     assert str(error.value) == f"{name}: keep 3 and drop 0.5 are given; one of them says how many, keep that"
-    assert foresee("known", **{**widgets, "drop": None}) == "known"
+    known = KnownState(layer=2)
+    widgets |= {"drop": None, "rewrite_cache": True, "positions": "keep"}
+    assert foresee(known, **widgets) == known
 
 
 def test_without_scores() -> None:
@@ -307,8 +310,52 @@ def test_positions_of_three_axes_cannot_be_repacked() -> None:
     rope: Tensor = torch.arange(8)[:, None].expand(-1, 3)
     state = replace(state, input=replace(state.input, rope=rope))
     assert len(prune_by_attention(state, keep=1)) == 6
-    with pytest.raises(GraphError, match="M-RoPE"):
+    with pytest.raises(GraphError) as error:
         prune_by_attention(state, keep=1, positions="repack")
+    assert str(error.value) == (
+        "prune_by_attention.positions: repack, but this model has M-RoPE positions (time, row, column), "
+        "which cannot be numbered 0, 1, 2, ...; set positions: keep"
+    )
+
+
+@pytest.mark.parametrize("prune", PRUNES)
+def test_rows_cannot_leave_compressed_caches(prune: Any) -> None:
+    """Each head holds other rows; without rewrite_cache they stay as they are."""
+    state = scored(0.1, 0.2, 0.3)
+    layers = [replace(c, row=c.row[None], position=c.position[None]) for c in state.cache.layers]
+    state = replace(state, cache=KVCache(tuple(layers)))
+    with pytest.raises(GraphError) as error:
+        prune(state, keep=1)
+    assert str(error.value) == (
+        f"{prune.name}.rewrite_cache: compress_kv left different rows in the heads of 2 of the 2 layers that "
+        "have run, so rows cannot be dropped from all; compress after the last prune, or set rewrite_cache: "
+        "false"
+    )
+    assert prune(state, keep=1, rewrite_cache=False).cache is state.cache
+
+
+@pytest.mark.parametrize("prune", PRUNES)
+def test_what_a_plan_knows_of_a_state_is_refused_early(prune: Any) -> None:
+    """Compressed caches and M-RoPE's positions, before a layer has run."""
+    known = KnownState(layer=3, compressed=1)
+    with pytest.raises(GraphError, match="in the heads of 1 of the 3 layers that have run"):
+        prune.foresee(known, **prune.check_widgets({"keep": 1}))
+    loose = prune.check_widgets({"keep": 1, "rewrite_cache": False})
+    assert prune.foresee(known, **loose) == known
+    with pytest.raises(GraphError, match=f"{prune.name}.positions: repack, but this model has M-RoPE"):
+        prune.foresee(
+            KnownState(layer=3, rope_grid=True), **prune.check_widgets({"keep": 1, "positions": "repack"})
+        )
+
+
+def test_a_plan_knows_of_hidden_rows() -> None:
+    """A second mask is refused before a layer has run."""
+    foresee: Any = prune_by_attention.foresee
+    widgets = prune_by_attention.check_widgets({"keep": 1, "mode": "mask", **AS_FASTV})
+    once = foresee(KnownState(layer=2), **widgets)
+    assert once == KnownState(layer=2, hiding=2)
+    with pytest.raises(GraphError, match="rows are hidden already from layer 2 on"):
+        foresee(once, **widgets)
 
 
 @pytest.mark.gpu

@@ -14,6 +14,7 @@ from tokenloom.nodes.prune import prune_by_attention, prune_random, prune_unifor
 from tokenloom.nodes.read import read_tokens
 from tokenloom.runtime.context import demand
 from tokenloom.runtime.errors import BudgetError, GraphError, NeedError, WiringError
+from tokenloom.runtime.foreseen import KnownState
 from tokenloom.runtime.graph import Graph
 from tokenloom.runtime.models.handle import Model
 from tokenloom.runtime.models.language import LanguageModel
@@ -88,6 +89,12 @@ def test_several_pictures_in_one_prompt(llm: Held) -> None:
         read_tokens(pruned, wire=2)
     assert str(error.value) == (
         "read_tokens.wire: 2, but 2 wires of visual tokens were placed; they count from 0"
+    )
+    assert read_tokens.foresee is not None
+    with pytest.raises(WiringError) as error:
+        read_tokens.foresee(KnownState(layer=2, wires=1), wire=1)
+    assert str(error.value) == (
+        "read_tokens.wire: 1, but 1 wire of visual tokens was placed; they count from 0"
     )
 
 
