@@ -53,7 +53,8 @@ def _foresee(
         rows, cols = tokens.patches
         if tokens.per_tile == rows * cols:
             per_tile = -(-rows // scale) * -(-cols // scale)
-    return replace(tokens, per_tile=per_tile, width=facts.outputs)
+    notes = (*tokens.notes, *_told(scale_factor, facts))
+    return replace(tokens, per_tile=per_tile, width=facts.outputs, notes=notes)
 
 
 @node(version=1, lane="gpu", foresee=_foresee)
@@ -182,6 +183,14 @@ def _settle(facts: ProjectorFacts, scale: int | None, levels: tuple[int, ...], h
             "scale_factor to what it was trained with (2: 144 tokens, 3: 64, 4: 36)"
         )
     return found
+
+
+def _told(scale: int | None, facts: ProjectorFacts) -> tuple[str, ...]:
+    """What a plan says of a scale factor that is not the checkpoint's."""
+    if scale in (None, facts.scale_factor):
+        return ()
+    own = "" if facts.scale_factor is None else f", where the checkpoint has {facts.scale_factor}"
+    return (f"scale_factor {scale}, as set here{own}",)
 
 
 def _check_scale(scale: int, patches: tuple[int, int], ragged: Ragged) -> None:

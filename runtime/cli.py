@@ -212,12 +212,17 @@ def convert(
 
 
 @app.command()
-def doctor(debug: Debug = False) -> None:
-    """Say what is installed and broken, to paste in a bug report."""
+def doctor(
+    checkpoints: Annotated[
+        list[str] | None, typer.Argument(metavar="CHECKPOINT", help="Look at these instead.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Say what is installed and broken, or what a checkpoint is."""
     with guard(debug=debug):
         from .commands.doctor import doctor as examine
 
-        if not examine():
+        if not examine(checkpoints or ()):
             raise typer.Exit(1)
 
 

@@ -163,6 +163,16 @@ class Plan:
             del out[name]  # a result is not freed
         return out
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the nodes foresee that a person should know: `model: scale_factor 2, from ...`."""
+        found: dict[str, str] = {}
+        for planned in self.steps:
+            known = planned.known if isinstance(planned.known, tuple) else (planned.known,)
+            for note in (note for one in known for note in getattr(one, "notes", ())):
+                found.setdefault(note, planned.id)  # later steps pass it on
+        return tuple(f"{where}: {note}" for note, where in found.items())
+
     def why(self, name: str) -> str:
         """Why a step runs: what changed since it was last cached, or that it never was."""
         planned = self.by_id[name]

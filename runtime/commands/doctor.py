@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata, util
 from pathlib import Path
 
@@ -22,9 +22,12 @@ SECRETS = ("HF_TOKEN",)
 Line = tuple[str, str, bool]  # name, text, whether it is as it should be
 
 
-def doctor() -> bool:
-    """Print one line per fact; True when nothing is wrong. What is wrong is marked with `!`."""
-    lines = list(facts())
+def doctor(checkpoints: Sequence[str] = ()) -> bool:
+    """Print one line per fact; True when nothing is wrong. What is wrong is marked with `!`.
+
+    checkpoints: folders or names to look at instead, without reading weights.
+    """
+    lines = [line for name in checkpoints for line in checkpoint_facts(name)] or list(facts())
     width = max(len(name) for name, _, _ in lines)
     for name, text, good in lines:
         typer.echo(f"{' ' if good else '!'} {name.ljust(width)}  {text}")
@@ -54,6 +57,28 @@ def facts() -> Iterator[Line]:
             yield name, os.environ[name], True
     for name in SECRETS:
         yield name, "set" if os.environ.get(name) else "not set", True
+
+
+def checkpoint_facts(checkpoint: str) -> Iterator[Line]:
+    """What a checkpoint is, and what is taken on trust."""
+    from ..errors import LoomError
+    from ..models.describe import describe_model
+
+    try:
+        handle = describe_model(checkpoint).projector
+    except LoomError as error:
+        yield checkpoint, str(error), False
+        return
+    tower, projector, language = handle.facts.tower, handle.facts.projector, handle.facts.language
+    assert tower is not None
+    assert projector is not None
+    assert language is not None
+    yield checkpoint, handle.folder, True
+    yield "tower", f"{tower.family}, {tower.depth} layers of {tower.hidden}", True
+    yield "projector", f"{projector.kind}, from {projector.inputs} to {projector.outputs}", True
+    for note in handle.notes:
+        yield "on trust", note, projector.scale_factor is not None
+    yield "language", f"{language.family}, {language.depth} layers of {language.hidden}", True
 
 
 def probe(module: str) -> str | None:

@@ -68,6 +68,8 @@ def show_plan(asked: Asked, *, as_json: bool = False) -> None:
     table = made.table()
     rows = [[str(cell) for cell in row] for row in table.rows]
     show_table(table.columns, rows, title=table.title, spare=("device", "freed after", "type"))
+    for note in made.notes:
+        typer.echo(f"note: {note}")
 
 
 def plain_plan(made: Plan) -> dict[str, Any]:
@@ -94,6 +96,7 @@ def plain_plan(made: Plan) -> dict[str, Any]:
         "dtype": made.dtype,
         "outputs": list(made.outputs),
         "steps": steps,
+        "notes": list(made.notes),
     }
 
 
