@@ -91,7 +91,7 @@ class VisionTower:
 
     def _layer_of(self, need: Need, feature: int) -> int:
         check_need(self.facts, need, feature)
-        return feature if need.layer is None else layer_number(f"need {need.key}", self.facts, need.layer)
+        return _need_layer(self.facts, need, feature)
 
     def _embed(self, pixels: Tensor, interpolate: bool) -> Tensor:
         embeddings = self._core.embeddings
@@ -121,6 +121,18 @@ def layer_number(where: str, facts: TowerFacts, layer: int) -> int:
     return number
 
 
+def _need_layer(facts: TowerFacts, need: Need, feature: int) -> int:
+    """The layer of a channel counted from 0; a NeedError when the tower has no such layer."""
+    if need.layer is None:
+        return feature
+    if not -facts.depth - 1 <= need.layer <= facts.depth:
+        raise NeedError(
+            f"encode_vision: a node after it wants {need.key}, but the tower has {facts.depth} layers; set that "
+            f"node's layers within {-facts.depth - 1}..{facts.depth}"
+        )
+    return layer_number("", facts, need.layer)
+
+
 def check_need(facts: TowerFacts, need: Need, feature: int) -> None:
     """A NeedError for a channel that such a tower cannot compute."""
     if need.channel not in CHANNELS:
@@ -135,7 +147,7 @@ def check_need(facts: TowerFacts, need: Need, feature: int) -> None:
     if need.channel == "cls_attention" and not facts.has_cls:
         out = "set score: received" if need.form is None else "use a CLIP tower"
         raise NeedError(f"encode_vision: {FAMILY[facts.family]} has no [CLS] token; {out}")
-    number = feature if need.layer is None else layer_number(f"need {need.key}", facts, need.layer)
+    number = _need_layer(facts, need, feature)
     if number == 0 and need.channel != "hidden":
         raise NeedError(
             f"encode_vision: {need.key} of layer 0, but the embeddings have no attention; wanted 1 or more"
