@@ -36,6 +36,7 @@ class KnownTokens:
 
     `tiles`: how many there are, None: not known. `cls_scores`: the tower they come from has a [CLS] token,
     None: not known. `width`: D. `patches`: rows and columns of patches that the tower saw in every tile.
+    `notes`: what a person should know of how they are made; the plan tells it.
     """
 
     tiles: int | None = None
@@ -44,6 +45,7 @@ class KnownTokens:
     cls_scores: bool | None = None
     width: int | None = None
     patches: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def total(self) -> int | None:
