@@ -7,8 +7,8 @@ masks expanded to the features' width. nodes: the three nodes, called as a user 
 
 12 x 12 places of width 4096 in float32 (PLLaVA-7B); a new scene about every four frames, 60 % of the places
 static; ratios and tau as published. The released code needs 165 and 661 ms on this machine type (more than
-half of it for picking tokens with expanded masks); the target is a fifth of that. The loop here is leaner than
-the released code. On a machine with CUDA everything runs there: say `--clock cuda`.
+half of it for picking tokens with expanded masks); the target is a fifth of that. The loop here is leaner
+than the released code. On a machine with CUDA everything runs there: say `--clock cuda`.
 """
 
 from __future__ import annotations
