@@ -111,8 +111,13 @@ def tower_layer(shape: TowerFacts, rows: int, pairs: int, *, gated: bool = False
 
     gated: an MLP of three matrices (Qwen2.5-VL) instead of two.
     """
-    d, m = shape.hidden, shape.intermediate
-    return 8 * rows * d**2 + 4 * pairs * d + (6 if gated else 4) * rows * d * m
+    mlp = (6 if gated else 4) * rows * shape.hidden * shape.intermediate
+    return tower_attention(shape, rows, pairs) + mlp
+
+
+def tower_attention(shape: TowerFacts, rows: int, pairs: int) -> int:
+    """FLOPs of the attention of one ViT layer, over a tile or over frames (PVC): 8nd^2 + 4pd."""
+    return 8 * rows * shape.hidden**2 + 4 * pairs * shape.hidden
 
 
 def patch_embedding(shape: TowerFacts, patches: int, *, colours: int = 3) -> int:
@@ -134,6 +139,8 @@ def projector(shape: ProjectorFacts, rows: int, out: int) -> int:
     if shape.merge:
         width = shape.inputs * shape.merge**2
         return 2 * out * width * (width + shape.outputs)
+    if shape.kind == "pixel_shuffle":
+        return 2 * out * shape.outputs * (shape.inputs * shape.side**2 + shape.outputs)
     found = re.fullmatch(r"mlp(\d+)x_gelu", shape.kind)
     widths = [shape.inputs, *[shape.outputs] * (int(found[1]) if found else 1)]
     *first, last = [2 * a * b for a, b in pairwise(widths)]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,17 +65,23 @@ class InternTower(VisionTower):
 
     def _step(self, number: int, hidden: Tensor, needs: list[Need], found: dict[str, Tensor]) -> Tensor:
         """The output of a layer; its wanted attention goes into `found`."""
-        block = self.block(number)
-        normed = block.layernorm_before(hidden)
-        if needs:
-            attention = block.attention
-            queries = _Queries(nn.Sequential(attention.q_proj, attention.q_norm))
-            key_KNhd = attention.k_norm(attention.k_proj(normed)).unflatten(-1, (self.facts.heads, -1))
-            for need in needs:
-                key = key_KNhd if need.form is None else key_KNhd.flatten(2)[:, :, None]
-                found[need.key] = channel(need.channel, queries, normed, key)
-            del key_KNhd
+        normed = self.block(number).layernorm_before(hidden)
+        found |= self.observe(number, normed, needs)
         return self.feed(number, self.attend(number, hidden, normed))
+
+    @torch.no_grad()
+    def observe(self, number: int, normed: Tensor, needs: Collection[Need]) -> dict[str, Tensor]:
+        """The wanted channels of a layer's attention, which reads `normed` [K, N, D], by `Need.key`."""
+        if not needs:
+            return {}
+        attention = self.block(number).attention
+        queries = _Queries(nn.Sequential(attention.q_proj, attention.q_norm))
+        key_KNhd = attention.k_norm(attention.k_proj(normed)).unflatten(-1, (self.facts.heads, -1))
+        found: dict[str, Tensor] = {}
+        for need in needs:
+            key = key_KNhd if need.form is None else key_KNhd.flatten(2)[:, :, None]
+            found[need.key] = channel(need.channel, queries, normed, key)
+        return found
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def fitted(position_1ND: Tensor, rows: int, cols: int) -> Tensor:
     side = round((position_1ND.shape[1] - 1) ** 0.5)
     if (rows, cols) == (side, side):
         return position_1ND
-    cls, grid = position_1ND[:, :1], position_1ND[:, 1:].float().unflatten(1, (side, side))
+    cls, grid = position_1ND[:, :1], position_1ND[:, 1:].float().reshape(1, side, side, -1)
     resized = nn.functional.interpolate(
         grid.permute(0, 3, 1, 2), size=(rows, cols), mode="bicubic", align_corners=False
     )
