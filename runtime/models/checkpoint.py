@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
@@ -20,59 +20,20 @@ from .facts import (
     tower_facts,
 )
 from .given import Given
-from .handle import ImageFacts, ModelFacts, ProjectorFacts, TowerFacts
+from .handle import ImageFacts, ModelFacts, ProjectorFacts
 from .headers import Stored, has_weights, stored_in
 from .hub import tower_folder
-from .lora import Update, take_updates
+from .intern_parts import open_intern
 from .names import ROUTES, TOWER_ROUTES, Part, route
 from .packer import KIND, is_packer, packer_facts, packer_levels
-from .strict import compare, fold, language_shapes, linears, projector_shapes, refuse, tower_shapes
-
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of a checkpoint: its family, configuration, and where each of its tensors lies.
-
-    cut: last layers that it should have and does not.
-    """
-
-    family: str
-    config: Json
-    tensors: Mapping[str, Stored]
-    tied: Mapping[str, str] = field(default_factory=dict[str, str])
-    lora: Mapping[str, Update] = field(default_factory=dict[str, Update])
-    cut: int = 0
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a folder holds. `tower_from` is the tower's own folder when it lies apart.
-
-    image_tower, image_tower_facts: of the second tower of Video-LLaVA, for pictures.
-    """
-
-    folder: Path
-    tower_from: Path | None
-    facts: ModelFacts
-    tower: Section | None = None
-    projector: Section | None = None
-    language: Section | None = None
-    image_tower: Section | None = None
-    image_tower_facts: TowerFacts | None = None
-
-    @property
-    def tokenizer_files(self) -> list[Path]:
-        """The tokenizer's files that are there."""
-        return [self.folder / name for name in TOKENIZER_FILES if (self.folder / name).is_file()]
+from .sections import Checkpoint as Checkpoint
+from .sections import Section as Section
+from .sections import language_section
+from .strict import compare, fold, linears, projector_shapes, refuse, tower_shapes
 
 
 def open_checkpoint(folder: Path, shown: str, given: Given | None = None) -> Checkpoint:
-    """Everything about a LLaVA or Qwen2.5-VL checkpoint that its JSON files and headers say.
+    """Everything about a LLaVA, Qwen2.5-VL or InternVL checkpoint that its JSON files and headers say.
 
     shown: what the user called it. given: what stands before its config.json. Errors: CheckpointError for
     unknown layouts and families, for what is given and means nothing here, and one that lists every missing,
@@ -89,10 +50,12 @@ def open_checkpoint(folder: Path, shown: str, given: Given | None = None) -> Che
         files.given.refuse(shown, "scale_factor", "has a projector that is no TokenPacker")
     if files.layout == "qwen":
         return _qwen(files, parts, problems, shown)
+    if files.layout == "intern":
+        return open_intern(files, parts, problems, shown)
     apart, tower = _tower(files, parts["tower"], problems)
     image_tower = _image_tower(files, tower, parts["image_tower"], problems)
     family, config = language_config(files)
-    language = _language(family, config, parts["language"], problems)
+    language = language_section(family, config, parts["language"], problems)
     layer, feature = feature_choice(files, tower.family == "clip")
     layer = min(layer + tower.cut, -1) if tower.cut else layer  # the same layer, or the last that there is
     tower_part = tower_facts(tower.family, tower.config, layer, feature, str(folder / "config.json"))
@@ -122,7 +85,7 @@ def open_checkpoint(folder: Path, shown: str, given: Given | None = None) -> Che
 
 
 def open_tower(folder: Path, shown: str, select_layer: int, select_feature: str) -> Checkpoint:
-    """A plain CLIP or SigLIP folder."""
+    """A plain CLIP, SigLIP or InternViT folder."""
     where = str(folder / "config.json")
     raw = Files.read(folder, shown).config
     tower = _tower_section(folder, raw, where, shown)
@@ -191,7 +154,7 @@ def _qwen(
     config = qwen_tower_config(files)
     problems += compare("vision tower", tower_shapes("qwen2_5_vl", config), parts["tower"])
     family, text = language_config(files)
-    language = _language(family, text, parts["language"], problems)
+    language = language_section(family, text, parts["language"], problems)
     tower = qwen_tower_facts(config)
     projector = ProjectorFacts(
         kind=f"merger{tower.merge}x{tower.merge}", inputs=tower.hidden, outputs=text["hidden_size"]
@@ -312,18 +275,6 @@ def _tower_section(folder: Path, raw: Json, where: str, shown: str, target: str 
             found[routed[1]] = tensor
     refuse(str(folder), compare("vision tower", tower_shapes(family, config), found))
     return Section(family, config, found)
-
-
-def _language(family: str, config: Json, found: dict[str, Stored], problems: list[str]) -> Section:
-    wanted = language_shapes(family, config)
-    tied: dict[str, str] = {}
-    if config["tie_word_embeddings"]:  # one tensor; files may or may not repeat it
-        tied = {"lm_head.weight": "model.embed_tokens.weight"}
-        wanted = {name: shape for name, shape in wanted.items() if name not in tied}
-        found = {name: tensor for name, tensor in found.items() if name not in tied}
-    plain, lora, wrong = take_updates(found, wanted)
-    problems += [*compare("language model", wanted, plain), *wrong]
-    return Section(family, config, plain, tied, lora)
 
 
 def _projector(

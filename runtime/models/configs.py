@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from .given import Given
 
 Json = dict[str, Any]
-Layout = Literal["original", "hf", "qwen"]
+Layout = Literal["original", "hf", "qwen", "intern"]
 _DEEPEST = 10_000  # layers
 
 DEFAULTS: dict[str, Json] = {
@@ -56,6 +56,17 @@ DEFAULTS: dict[str, Json] = {
         "sliding_window": 4096, "use_sliding_window": False, "max_window_layers": 80,
         "tie_word_embeddings": False, "bos_token_id": 151643, "eos_token_id": 151645,
     },
+    "internlm2": {
+        "vocab_size": 103168, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "hidden_act": "silu", "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "bias": True, "tie_word_embeddings": False,
+        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+    },
+    "internvit": {
+        "hidden_size": 3200, "intermediate_size": 12800, "num_hidden_layers": 48, "num_attention_heads": 25,
+        "num_channels": 3, "image_size": 224, "patch_size": 14, "hidden_act": "gelu", "layer_norm_eps": 1e-6,
+        "qkv_bias": False, "qk_normalization": True, "norm_type": "rms_norm",
+    },
     "qwen2_5_vl tower": {
         "depth": 32, "hidden_size": 3584, "hidden_act": "silu", "intermediate_size": 3420, "num_heads": 16,
         "in_channels": 3, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2,
@@ -78,12 +89,14 @@ LANGUAGE_FAMILIES = {  # model_type, or a word of `architectures` for original c
     "llama": "llama", "llava_llama": "llama", "llavallamaforcausallm": "llama",
     "mistral": "mistral", "llava_mistral": "mistral", "llavamistralforcausallm": "mistral",
     "qwen2": "qwen2", "llava_qwen": "qwen2", "llavaqwenforcausallm": "qwen2",
-    "qwen2_5_vl": "qwen2_5_vl",
+    "qwen2_5_vl": "qwen2_5_vl", "internlm2": "internlm2",
 }  # fmt: skip
 TOWER_FAMILIES = {
     "clip": "clip", "clip_vision_model": "clip", "siglip": "siglip", "siglip_vision_model": "siglip",
+    "intern_vit_6b": "internvit",
 }  # fmt: skip
 
+INTERN_TYPES = ("internvl_chat", "pvc_internvl")
 HF_TYPES = ("llava", "llava_next", "llava_onevision", "video_llava")
 
 
@@ -112,10 +125,15 @@ class Files:
 
     @property
     def layout(self) -> Layout:
-        """`original` (liuhaotian) or `hf` (llava-hf); both call themselves `llava`. `qwen`: Qwen2.5-VL."""
+        """`original` (liuhaotian) or `hf` (llava-hf); both call themselves `llava`.
+
+        `qwen`: Qwen2.5-VL. `intern`: InternVL as OpenGVLab released it.
+        """
         nested = self.config.get("vision_config")
         if self.config.get("model_type") == "qwen2_5_vl" and isinstance(nested, dict):
             return "qwen"
+        if self.config.get("model_type") in INTERN_TYPES and isinstance(nested, dict):
+            return "intern"
         if "mm_vision_tower" in self.config or "mm_projector_type" in self.config:
             return "original"
         if "text_config" in self.config and self.config.get("model_type") in HF_TYPES:
@@ -152,6 +170,9 @@ def language_config(files: Files) -> tuple[str, Json]:
         raw, kinds = files.config, [files.config.get("model_type"), *files.config.get("architectures", [])]
     elif files.layout == "qwen":
         raw, kinds = files.config.get("text_config") or files.config, ["qwen2_5_vl"]
+    elif files.layout == "intern":
+        raw = files.config.get("llm_config") or {}
+        kinds, where = [raw.get("model_type")], f"{where}, llm_config"
     else:
         raw = files.config["text_config"]
         kinds = [raw.get("model_type", "llama")]
@@ -165,6 +186,8 @@ def language_config(files: Files) -> tuple[str, Json]:
             f"{where}: language model {', '.join(map(str, kinds))} is not known; known: llama, mistral, qwen2"
         )
     config = _complete(family, "language", raw, where)
+    if family == "internlm2":
+        config = _as_llama(config, where)
     if "vocab_size" not in raw and files.layout == "hf" and "vocab_size" in files.config:
         config["vocab_size"] = files.config["vocab_size"]
     if files.config.get("tie_word_embeddings"):
@@ -173,6 +196,22 @@ def language_config(files: Files) -> tuple[str, Json]:
     config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
     _check_sizes(config, where, ("vocab_size", "num_key_value_heads", "head_dim", "max_position_embeddings"))
     return family, config
+
+
+def _as_llama(config: Json, where: str) -> Json:
+    """An InternLM2's configuration in Llama's words; rotary scaling as its released code knows it."""
+    out = {k: v for k, v in config.items() if k not in ("bias", "rope_theta", "rope_scaling")}
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    kind, factor = scaling.get("rope_type", scaling.get("type", "default")), scaling.get("factor", 1.0)
+    theta = config.get("rope_theta", scaling.get("rope_theta", DEFAULTS["internlm2"]["rope_theta"]))
+    rope = {"rope_type": kind, "rope_theta": float(theta)}
+    if kind != "default":
+        if kind not in ("dynamic", "linear") or not isinstance(factor, int | float) or not factor >= 1:
+            raise CheckpointError(
+                f"{where}: rope_scaling is {scaling!r}, wanted type dynamic or linear, factor 1 or more"
+            )
+        rope["factor"] = float(factor)
+    return {**out, "attention_bias": bool(config["bias"]), "mlp_bias": False, "rope_parameters": rope}
 
 
 def tower_config(raw: Json, where: str) -> tuple[str, Json]:

@@ -13,7 +13,12 @@ from .handle import ChatFacts, ImageFacts, LanguageFacts, TowerFacts
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+USUAL = {  # mean and std of each tower family's pictures
+    "clip": (CLIP_MEAN, CLIP_STD), "siglip": (HALF, HALF), "internvit": (IMAGENET_MEAN, IMAGENET_STD),
+}  # fmt: skip
 MERGES = ("flat", "spatial", "spatial_unpad")
 NEWLINES = {"one_token": "clip", "frame": "frame", "grid": "row", "no_token": "none"}
 SPAN = r"\((\d+)x(\d+)\), *\.\.\., *\((\d+)x(\d+)\)"
@@ -31,14 +36,14 @@ TEMPLATE_WORDS = (
 
 def tower_facts(family: str, config: Json, select_layer: int, select_feature: str, where: str) -> TowerFacts:
     """Shape and feature choice of a tower."""
-    has_cls = family == "clip"
+    has_cls = family in ("clip", "internvit")
     if select_feature not in ("patch", "cls_patch"):
         raise CheckpointError(f"{where}: select_feature is {select_feature!r}, wanted 'patch' or 'cls_patch'")
     depth = config["num_hidden_layers"]
     if not -depth - 1 <= select_layer <= depth:
         raise CheckpointError(f"{where}: select_layer {select_layer} of a tower with {depth} layers")
     return TowerFacts(
-        family="clip" if has_cls else "siglip",
+        family=cast(Any, family),
         hidden=config["hidden_size"],
         intermediate=config["intermediate_size"],
         depth=depth,
@@ -198,7 +203,7 @@ def plain_image_facts(tower: TowerFacts, preprocessor: Json, where: str) -> dict
         raise CheckpointError(
             f"{where}: preprocessor_config.json makes pictures of {size} pixels, the tower takes {tower.size}"
         )
-    mean, std = (CLIP_MEAN, CLIP_STD) if tower.family == "clip" else (HALF, HALF)
+    mean, std = USUAL[tower.family]
     return {
         "size": tower.size,
         "mean": _three(preprocessor.get("image_mean"), mean, where),
@@ -208,7 +213,12 @@ def plain_image_facts(tower: TowerFacts, preprocessor: Json, where: str) -> dict
 
 
 def _crops(tower: TowerFacts, preprocessor: Json) -> bool:
-    """Whether the tower's own processor crops the centre, as CLIP's; SigLIP's squeezes the whole picture."""
+    """Whether the tower's own processor crops the centre, as CLIP's; SigLIP's squeezes the whole picture.
+
+    So does InternVL's code, whatever the preprocessor_config.json says that its checkpoints hold.
+    """
+    if tower.family == "internvit":
+        return False
     given = preprocessor.get("do_center_crop")
     return bool(given or (given is None and (preprocessor.get("crop_size") or tower.family == "clip")))
 
@@ -266,6 +276,8 @@ def _rope_grid(files: Files, config: Json) -> int:
 def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
     """Template and image token; tokenloom.json may name the template and say that the weights are random."""
     image = _first(files.config.get("image_token_index"), files.config.get("image_token_id"))
+    if files.layout == "intern":
+        return _intern_chat(files, shown)
     if files.pllava or files.config.get("model_type") == "video_llava":
         family = "pllava" if files.pllava else "video_llava"
     return ChatFacts(
@@ -274,6 +286,22 @@ def chat_facts(family: str, files: Files, shown: str) -> ChatFacts:
             or _template(family, f"{shown} {files.config.get('_name_or_path', '')}")
         ),
         image_token=image if files.layout != "original" and isinstance(image, int) and image >= 0 else None,
+        random_weights=bool(files.extra.get("random_weights", False)),
+    )
+
+
+def _intern_chat(files: Files, shown: str) -> ChatFacts:
+    """The template that config.json names; the id of <IMG_CONTEXT>, if the tokenizer's settings tell."""
+    added = files.tokenizer.get("added_tokens_decoder") or {}
+    context = [int(number) for number, token in added.items() if token.get("content") == "<IMG_CONTEXT>"]
+    named = files.extra.get("template") or files.config.get("template")
+    if not named:
+        raise CheckpointError(
+            f"{files.folder / 'config.json'}: template is missing, which names the chat format"
+        )
+    return ChatFacts(
+        template=str(named),
+        image_token=context[0] if context else None,
         random_weights=bool(files.extra.get("random_weights", False)),
     )
 

@@ -130,6 +130,12 @@ class ProjectorFacts:
         return (f"scale_factor {self.scale_factor}, from {self.scale_from}; no weight can confirm it",)
 
     @property
+    def side(self) -> int:
+        """Patches along the side of a group that a `pixel_shuffle` makes one token."""
+        assert self.ratio is not None, "its ratio is known when it is loaded"
+        return round(1 / self.ratio)
+
+    @property
     def merge(self) -> int | None:
         """Patches along the side of a group that a `merger2x2` makes one token; None for other kinds."""
         found = re.fullmatch(r"merger(\d+)x\1", self.kind)

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,31 @@ _HEADER_LIMIT = 100_000_000  # bytes; the limit of the format itself
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Some rows of a packed tensor: its first axis in `groups` equal groups, rows start..stop-1 of each."""
+
+    groups: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
 class Stored:
-    """One tensor on disk: its name there, its file, dtype (`F16`) and shape."""
+    """One tensor on disk: its name there, its file, dtype (`F16`) and shape.
+
+    rows: it is only these rows of the tensor of that name; `shape` is theirs.
+    """
 
     name: str
     file: Path
     dtype: str
     shape: tuple[int, ...]
+    rows: Rows | None = None
+
+    def part(self, rows: Rows) -> Stored:
+        """These rows of it."""
+        count = rows.groups * (rows.stop - rows.start)
+        return replace(self, shape=(count, *self.shape[1:]), rows=rows)
 
 
 def read_header(file: Path) -> dict[str, Stored]:

@@ -20,6 +20,7 @@ from .attention_rows import Sight
 from .capture import Layer, check_layers, query_rows
 from .handle import LanguageFacts
 from .masks import prefill_mask, window_of
+from .rope import DynamicRope
 
 
 class LanguageModel:
@@ -35,6 +36,7 @@ class LanguageModel:
         self.module, self.facts = module, facts
         self.body: Any = module.model
         self.head: Any = module.lm_head
+        self._dynamic = DynamicRope.of(module.config)
 
     @property
     def depth(self) -> int:
@@ -71,10 +73,16 @@ class LanguageModel:
         return out
 
     def rope(self, hidden: Tensor, position: Tensor) -> Any:
-        """The rotary cosines and sines of positions [B, S], or [B, S, 3] with M-RoPE."""
+        """The rotary cosines and sines of positions [B, S], or [B, S, 3] with M-RoPE.
+
+        Of a model with dynamic scaling, they depend on the last position of each item, so that `position` has
+        to hold it.
+        """
         if self.facts.rope_grid:
             place = position if position.ndim == 3 else position[..., None].expand(-1, -1, 3)
             return self.body.rotary_emb(hidden, position_ids=place.permute(2, 0, 1))
+        if self._dynamic is not None:
+            return self._dynamic(position.to(hidden.device), hidden.dtype)
         return self.body.rotary_emb(hidden, position_ids=position)
 
     def attention(self, index: int) -> Any:

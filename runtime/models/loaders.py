@@ -13,11 +13,14 @@ from .describe import open_projector_at, part_print
 from .device import DTYPES
 from .given import Given
 from .handle import Model
+from .intern import native_language_tensors, native_tower_tensors
 from .pool import loader
+from .tokenizer_intern import internlm2_tokenizer
 from .weights import fill, native_language, native_tower, read_tensors
 
 TOKENIZERS = (
     "PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast",
+    "InternLM2Tokenizer",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -65,9 +68,12 @@ def load_llava_language(handle: Model[Any]) -> Any:
     from .language import LanguageModel
 
     section, dtype = _section(_open(handle, "language").language), DTYPES[handle.dtype]
+    tensors = section.tensors
+    if section.family == "internlm2":
+        tensors = native_language_tensors(tensors, section.config)
     module = fill(
         native_language(section.family, section.config, dtype),
-        section.tensors,
+        tensors,
         dtype=dtype,
         device=handle.device,
         tied=section.tied,
@@ -105,6 +111,8 @@ def _tokenizer(found: Checkpoint) -> Any:
             f"{', '.join(TOKENIZERS)}"
         )
     try:
+        if kind == "InternLM2Tokenizer":
+            return internlm2_tokenizer(found.folder)
         return getattr(transformers, kind).from_pretrained(str(found.folder), local_files_only=True, **more)
     except Exception as error:
         raise CheckpointError(
@@ -114,17 +122,20 @@ def _tokenizer(found: Checkpoint) -> Any:
 
 def _tower(handle: Model[Any], found: Checkpoint) -> Any:
     from .tower import VisionTower
+    from .tower_intern import InternTower
     from .tower_qwen import QwenTower
 
     section, facts, dtype = _section(found.tower), _known(handle.facts.tower), DTYPES[handle.dtype]
+    intern = section.family == "internvit"
     module = fill(
         native_tower(section.family, section.config, dtype),
-        section.tensors,
+        native_tower_tensors(section.tensors) if intern else section.tensors,
         dtype=dtype,
         device=handle.device,
         prefix="vision_model.",
     )
-    return (QwenTower if section.family == "qwen2_5_vl" else VisionTower)(module, facts)
+    kinds = {"qwen2_5_vl": QwenTower, "internvit": InternTower}
+    return kinds.get(section.family, VisionTower)(module, facts)
 
 
 def _projector(handle: Model[Any], found: Checkpoint) -> Any:

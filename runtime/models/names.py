@@ -45,6 +45,10 @@ ROUTES: tuple[tuple[str, Part, str], ...] = (
     # PLLaVA: the language model as peft wraps it; its LoRA layers are taken out by lora.py
     ("language_model.base_model.model.model.", "language", "model."),
     ("language_model.base_model.model.lm_head.", "language", "lm_head."),
+    # InternVL as released; intern.py knows what its tensors are called natively
+    ("vision_model.", "tower", ""),
+    ("mlp1.", "projector", ""),
+    ("language_model.output.", "language", "output."),
     ("model.language_model.model.", "language", "model."),
     ("model.language_model.lm_head.", "language", "lm_head."),
     ("model.language_model.", "language", "model."),
@@ -195,6 +199,60 @@ mlp.0.weight                                   O D
 mlp.0.bias                                     O
 mlp.2.weight                                   O O
 mlp.2.bias                                     O
+""",
+    # InternVL, by the names and in the packing of its files; intern.py turns them into native ones.
+    # 1 is 1, A queries, keys and values together, W those of grouped heads, G width of a group of patches
+    "internvit": """
+embeddings.class_embedding                     1 1 D
+embeddings.position_embedding                  1 T D
+embeddings.patch_embedding.weight              D C p p
+embeddings.patch_embedding.bias                D
+encoder.layers.{}.attn.qkv.weight              A D
+encoder.layers.{}.attn.proj.weight             D D
+encoder.layers.{}.attn.proj.bias               D
+encoder.layers.{}.mlp.fc1.weight               F D
+encoder.layers.{}.mlp.fc1.bias                 F
+encoder.layers.{}.mlp.fc2.weight               D F
+encoder.layers.{}.mlp.fc2.bias                 D
+encoder.layers.{}.norm1.weight                 D
+encoder.layers.{}.norm2.weight                 D
+encoder.layers.{}.ls1                          D
+encoder.layers.{}.ls2                          D
+""",
+    "internvit qkv_bias": """
+encoder.layers.{}.attn.qkv.bias                A
+""",
+    "internvit qk_normalization": """
+encoder.layers.{}.attn.q_norm.weight           D
+encoder.layers.{}.attn.k_norm.weight           D
+""",
+    "internvit layer_norm": """
+encoder.layers.{}.norm1.bias                   D
+encoder.layers.{}.norm2.bias                   D
+""",
+    "internlm2": """
+model.tok_embeddings.weight                    V D
+model.layers.{}.attention.wqkv.weight          W D
+model.layers.{}.attention.wo.weight            D Q
+model.layers.{}.feed_forward.w1.weight         F D
+model.layers.{}.feed_forward.w2.weight         D F
+model.layers.{}.feed_forward.w3.weight         F D
+model.layers.{}.attention_norm.weight          D
+model.layers.{}.ffn_norm.weight                D
+model.norm.weight                              D
+output.weight                                  V D
+""",
+    "internlm2 bias": """
+model.layers.{}.attention.wqkv.bias            W
+model.layers.{}.attention.wo.bias              D
+""",
+    "pixel_shuffle": """
+0.weight                                       G
+0.bias                                         G
+1.weight                                       O G
+1.bias                                         O
+3.weight                                       O O
+3.bias                                         O
 """,
     # options of the configuration
     "attention_bias": _QKV_BIAS + "model.layers.{}.self_attn.o_proj.bias                    D\n",

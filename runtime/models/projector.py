@@ -12,7 +12,7 @@ from ..errors import CheckpointError
 from .handle import ProjectorFacts
 from .tokenpacker import TokenPacker
 
-KINDS = "identity, linear, mlp2x_gelu, mlp3x_gelu, ..., merger2x2, ..., tokenpacker"
+KINDS = "identity, linear, mlp2x_gelu, mlp3x_gelu, ..., merger2x2, ..., pixel_shuffle, tokenpacker"
 
 
 class Projector:
@@ -44,8 +44,8 @@ class Projector:
 
 def build_projector(facts: ProjectorFacts) -> nn.Module:
     """An empty projector: `linear`, `mlp{n}x_gelu` (Linear, then n - 1 times GELU and Linear), `identity`,
-    `merger{m}x{m}` (Qwen2.5-VL), from [n, m * m, D] patches of a group, row by row, to [n, D'], or
-    `tokenpacker`.
+    `merger{m}x{m}` (Qwen2.5-VL), from [n, m * m, D] patches of a group, row by row, to [n, D'],
+    `pixel_shuffle` (InternVL), from [n, m * m * D] the same patches in one vector, or `tokenpacker`.
 
     Errors: CheckpointError for another kind. Parameter names are LLaVA's: `0.weight`, `2.weight`, ...
     """
@@ -62,6 +62,14 @@ def build_projector(facts: ProjectorFacts) -> nn.Module:
         for _ in range(int(match[1]) - 1):
             layers += [nn.GELU(), nn.Linear(facts.outputs, facts.outputs)]
         return nn.Sequential(*layers)
+    if facts.kind == "pixel_shuffle":
+        group = facts.inputs * facts.side**2
+        return nn.Sequential(
+            nn.LayerNorm(group),
+            nn.Linear(group, facts.outputs),
+            nn.GELU(),
+            nn.Linear(facts.outputs, facts.outputs),
+        )
     if facts.kind == "tokenpacker":
         return TokenPacker(facts.inputs, facts.outputs, levels=facts.levels, heads=facts.heads)
     if facts.merge:

@@ -25,15 +25,28 @@ def tower_shapes(family: str, config: Json) -> dict[str, Shape]:
     sizes = {
         "D": config["hidden_size"],
         "F": config["intermediate_size"],
-        "T": patches + (family == "clip"),
+        "T": patches + (family in ("clip", "internvit")),
         "C": config["num_channels"],
         "p": config["patch_size"],
     }
+    if family == "internvit":
+        return _internvit_shapes(config, sizes | {"1": 1, "A": 3 * config["hidden_size"]})
     return shapes(family, sizes, config["num_hidden_layers"])
 
 
+def _internvit_shapes(config: Json, sizes: dict[str, int]) -> dict[str, Shape]:
+    """By the names of released files, with what the configuration asks for."""
+    parts = ["internvit"]
+    parts += [f"internvit {key}" for key in ("qkv_bias", "qk_normalization") if config[key]]
+    parts += ["internvit layer_norm"] * (config["norm_type"] == "layer_norm")
+    out: dict[str, Shape] = {}
+    for part in parts:
+        out |= shapes(part, sizes, config["num_hidden_layers"])
+    return out
+
+
 def language_shapes(family: str, config: Json) -> dict[str, Shape]:
-    """Names and shapes of a Llama, Mistral, Qwen2 or Qwen2.5-VL with this configuration."""
+    """Names and shapes of a Llama, Mistral, Qwen2, Qwen2.5-VL or InternLM2 (in its files' own packing)."""
     width, depth = config["head_dim"], config["num_hidden_layers"]
     sizes = {
         "D": config["hidden_size"],
@@ -42,6 +55,10 @@ def language_shapes(family: str, config: Json) -> dict[str, Shape]:
         "Q": width * config["num_attention_heads"],
         "K": width * config["num_key_value_heads"],
     }
+    if family == "internlm2":
+        sizes["W"] = sizes["Q"] + 2 * sizes["K"]
+        bias = shapes("internlm2 bias", sizes, depth) if config["attention_bias"] else {}
+        return shapes(family, sizes, depth) | bias
     out = shapes(family, sizes, depth)
     for option in ("attention_bias", "mlp_bias"):
         if family == "llama" and config.get(option):
@@ -52,8 +69,10 @@ def language_shapes(family: str, config: Json) -> dict[str, Shape]:
 def projector_shapes(kind: str, inputs: int, outputs: int, levels: int = 4) -> dict[str, Shape]:
     """Names and shapes of `linear`, `mlp2x_gelu`, ..., `merger2x2`, `tokenpacker` or `identity`.
 
-    levels: layers of the tower that a tokenpacker reads.
+    levels: layers of the tower that a tokenpacker reads. For `pixel_shuffle`, inputs: of a group of patches.
     """
+    if kind == "pixel_shuffle":
+        return shapes("pixel_shuffle", {"G": inputs, "O": outputs}, 1)
     if merge := ProjectorFacts(kind=kind, inputs=inputs, outputs=outputs).merge:
         return shapes("qwen2_5_vl merger", {"D": inputs, "G": merge**2 * inputs, "O": outputs}, 1)
     if kind == "tokenpacker":

@@ -15,14 +15,21 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .configs import Json
-from .headers import Stored
+from .headers import Rows, Stored
 from .lora import Update, merged
+
+_INTERN_SAME = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "norm_type",
+    "layer_norm_eps", "image_size", "patch_size", "num_channels",
+)  # fmt: skip
 
 
 def native_tower(family: str, config: Json, dtype: torch.dtype) -> Callable[[], nn.Module]:
-    """A function that makes the native CLIP, SigLIP or Qwen2.5-VL (without its merger) vision model."""
+    """A function that makes the native CLIP, SigLIP, InternViT or Qwen2.5-VL (no merger) vision model."""
     if family == "qwen2_5_vl":
         return lambda: _qwen_tower(config, dtype)
+    if family == "internvit":
+        return lambda: _intern_tower(config, dtype)
     from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
     if family == "clip":
@@ -31,12 +38,12 @@ def native_tower(family: str, config: Json, dtype: torch.dtype) -> Callable[[], 
 
 
 def native_language(family: str, config: Json, dtype: torch.dtype) -> Callable[[], nn.Module]:
-    """A function that makes the native Llama, Mistral, Qwen2 or Qwen2.5-VL language model."""
+    """A function that makes the native Llama (InternLM2 too), Mistral, Qwen2 or Qwen2.5-VL language model."""
     import transformers
 
     if family == "qwen2_5_vl":
         return lambda: _WithHead(config, dtype)
-    names = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}
+    names = {"llama": "Llama", "internlm2": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}
     config_class = getattr(transformers, f"{names[family]}Config")
     model_class = getattr(transformers, f"{names[family]}ForCausalLM")
     return lambda: model_class(_config(config_class, config, dtype))
@@ -66,6 +73,27 @@ def _qwen_tower(config: Json, dtype: torch.dtype) -> nn.Module:
     module: Any = Qwen2_5_VisionTransformerPretrainedModel(_config(Qwen2_5_VLVisionConfig, config, dtype))
     module.merger = nn.Identity()  # it is the projector
     module.rotary_pos_emb = nn.Identity()  # its interface changes between versions; QwenTower has its own
+    return cast("nn.Module", module)
+
+
+def _intern_tower(config: Json, dtype: torch.dtype) -> nn.Module:
+    from transformers import InternVLVisionConfig, InternVLVisionModel
+
+    plain = {key: config[key] for key in _INTERN_SAME}
+    module: Any = InternVLVisionModel(
+        InternVLVisionConfig(
+            **plain,
+            attention_bias=config["qkv_bias"],
+            use_qk_norm=config["qk_normalization"],
+            use_mean_pooling=True,  # else there is a final norm, which released weights lack
+            attn_implementation="sdpa",
+            dtype=dtype,
+        )
+    )
+    if config["qk_normalization"]:
+        for layer in module.encoder.layer:  # whose epsilon the native class fixes
+            layer.attention.q_norm.variance_epsilon = config["layer_norm_eps"]
+            layer.attention.k_norm.variance_epsilon = config["layer_norm_eps"]
     return cast("nn.Module", module)
 
 
@@ -130,12 +158,21 @@ def read_tensors(tensors: Mapping[str, Stored], *, dtype: torch.dtype, device: s
         try:
             with safe_open(str(file), framework="pt", device="cpu") as f:
                 for name, stored_name in names:
-                    out[name] = f.get_tensor(stored_name).to(device=device, dtype=dtype, copy=True)
+                    part = _rows(f.get_tensor(stored_name), tensors[name].rows)
+                    out[name] = part.to(device=device, dtype=dtype, copy=True)
         except Exception as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise CheckpointError(f"{file}: cannot be read ({error})") from error
     return out
+
+
+def _rows(tensor: Tensor, rows: Rows | None) -> Tensor:
+    """The rows that are meant of a packed tensor."""
+    if rows is None:
+        return tensor
+    grouped = tensor.reshape(rows.groups, -1, *tensor.shape[1:])
+    return grouped[:, rows.start : rows.stop].flatten(0, 1)
 
 
 def _restore_buffers(module: nn.Module, device: str) -> None:
