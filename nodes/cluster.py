@@ -20,7 +20,7 @@ from ..runtime.places import check_finite, mean_cosine, norms, place_of
 from ..runtime.segmentation import refine_clusters, run_numbers
 from ..runtime.values import Kind, Segments, Tokens
 from ..runtime.values.membership import by_group, group_sums, mean
-from ..runtime.widgets import Range
+from ..runtime.widgets import Range, Seed
 
 Noise = Literal["none", "upstream"]
 Order = Literal["score", "raster"]
@@ -42,7 +42,7 @@ def cluster_temporal(
     ratio: Annotated[float, Range(0, 1)] = 0.25,
     neighbours: Annotated[int, Range(1)] = 7,
     noise: Noise = "none",
-    seed: int = 0,
+    seed: Seed = 0,
     single: Literal["error", "one_segment"] = "error",
 ) -> Segments:
     """The clip in segments: DPC-KNN on the means of the frames' tokens, then short runs join a neighbour.
@@ -215,7 +215,7 @@ def cluster_spatial(
     order: Order = "score",
     positions: Positions = "consecutive",
     noise: Noise = "none",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> TokensT:
     """Means of the clusters that DPC-KNN finds in each group of tokens: a frame's static ones, or its others.
 

@@ -18,7 +18,7 @@ from ..runtime.models.language import LanguageModel
 from ..runtime.models.sampling import Sampling
 from ..runtime.node import node
 from ..runtime.values import Answer, LLMInput, LLMState
-from ..runtime.widgets import Range
+from ..runtime.widgets import Range, Seed
 from .prefill import check_model, known_state, run_layers
 
 RANDOM = "random weights: this text means nothing"
@@ -67,7 +67,7 @@ def generate(
     temperature: Annotated[float, Range(0)] = 0.0,
     top_p: Annotated[float, Range(0, 1)] | None = None,
     top_k: Annotated[int, Range(1)] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     stop: tuple[str, ...] = (),
     stop_ids: tuple[int, ...] = (),
 ) -> Generated:

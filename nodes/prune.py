@@ -18,7 +18,7 @@ from ..runtime.needs import Need, Needs
 from ..runtime.node import node
 from ..runtime.share import Rounding, Share
 from ..runtime.values import Hiding, LLMState
-from ..runtime.widgets import Range
+from ..runtime.widgets import Range, Seed
 from .prefill import known_state
 
 Keep = Annotated[int, Range(0)] | None
@@ -139,7 +139,7 @@ def prune_random(
     keep: Keep = None,
     ratio: Part = None,
     drop: Part = None,
-    seed: int = 0,
+    seed: Seed = 0,
     select: Select = "local",
     rounding: Rounding = "floor",
     rewrite_cache: bool = True,

@@ -34,6 +34,9 @@ class Range:
         return f"{'' if self.low is None else self.low}..{'' if self.high is None else self.high}"
 
 
+Seed = Annotated[int, Range(0, 2**63 - 1)]  # what torch's generators take on every device
+
+
 @dataclass(frozen=True)
 class Widget:
     """One setting: type without None, whether None is allowed, default (MISSING: required), bounds, help."""

@@ -318,6 +318,14 @@ def test_positions_of_three_axes_cannot_be_repacked() -> None:
     )
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seeds_that_no_generator_takes(seed: int) -> None:
+    """They are refused like any setting out of its range."""
+    with pytest.raises(WiringError) as error:
+        prune_random(scored(0.1, 0.2), keep=1, seed=seed)
+    assert str(error.value) == f"prune_random.seed: {seed} is outside 0..9223372036854775807"
+
+
 @pytest.mark.parametrize("prune", PRUNES)
 def test_rows_cannot_leave_compressed_caches(prune: Any) -> None:
     """Each head holds other rows; without rewrite_cache they stay as they are."""
