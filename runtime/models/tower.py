@@ -127,8 +127,8 @@ def _need_layer(facts: TowerFacts, need: Need, feature: int) -> int:
         return feature
     if not -facts.depth - 1 <= need.layer <= facts.depth:
         raise NeedError(
-            f"encode_vision: a node after it wants {need.key}, but the tower has {facts.depth} layers; set that "
-            f"node's layers within {-facts.depth - 1}..{facts.depth}"
+            f"encode_vision: a node after it wants {need.key}, but the tower has {facts.depth} layers; set "
+            f"that node's layers within {-facts.depth - 1}..{facts.depth}"
         )
     return layer_number("", facts, need.layer)
 
