@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from ..runtime import pooling
 from ..runtime.errors import WiringError
@@ -13,6 +12,7 @@ from ..runtime.foreseen import KnownTokens
 from ..runtime.models.handle import Model, ProjectorFacts
 from ..runtime.models.projector import Projector
 from ..runtime.node import node
+from ..runtime.patch_groups import whole_groups
 from ..runtime.pooling import Pooling
 from ..runtime.values import Tokens, VisualTokens
 
@@ -95,7 +95,7 @@ def project_merger(projector: Model[Projector], tokens: Tokens) -> VisualTokens:
     model = projector.load()
     merge = _merge_of(model.facts)
     _check_width(tokens.width, model.facts.inputs, "project_merger")
-    row_GP = _groups(tokens, merge)
+    row_GP = whole_groups("project_merger", tokens, merge)
     with torch.no_grad():
         features = model(tokens.features[row_GP])
     group_N = torch.arange(len(row_GP), device=tokens.device).repeat_interleave(merge**2)
@@ -103,35 +103,23 @@ def project_merger(projector: Model[Projector], tokens: Tokens) -> VisualTokens:
     return merged.to(features.device).with_features(features, into=VisualTokens)
 
 
-def _groups(tokens: Tokens, merge: int) -> Tensor:
-    """[G, merge * merge] long: the rows of each group's patches, row by row."""
-    source = tokens.source
-    row_P = torch.full((len(source),), -1, dtype=torch.long, device=tokens.device)
-    if len(tokens.member) == len(tokens) and bool((tokens.count == 1).all()):
-        row_P[tokens.member] = torch.arange(len(tokens), device=tokens.device)
-    if source.rows % merge == 0 == source.cols % merge:
-        down, across = source.rows // merge, source.cols // merge
-        row_P = row_P.reshape(-1, down, merge, across, merge).transpose(2, 3)
-        row_GP = row_P.reshape(-1, merge**2)
-        row_GP = row_GP[(row_GP >= 0).all(1)]
-        if row_GP.numel() == len(tokens):
-            return row_GP
-    raise WiringError(
-        f"project_merger.tokens: {len(tokens)} tokens of {source.rows} x {source.cols} patches per tile are "
-        f"not whole groups of {merge} x {merge} patches; wire the tower's patches, and select after this node"
-    )
-
-
 def _merge_of(facts: ProjectorFacts) -> int:
     if facts.merge is None:
         does, other = ("maps tokens one by one", "project_mlp")
         if facts.kind == "tokenpacker":
             does, other = ("attends to windows of patches", "project_tokenpacker")
+        if facts.kind == "pixel_shuffle":
+            does, other = ("lays patches of a group side by side", "project_pixel_shuffle")
         raise WiringError(f"project_merger.projector: {facts.kind} {does}; use {other} instead")
     return facts.merge
 
 
 def _check_single(facts: ProjectorFacts) -> None:
+    if facts.kind == "pixel_shuffle":
+        raise WiringError(
+            "project_mlp.projector: pixel_shuffle makes one token of every group of patches; use "
+            "project_pixel_shuffle instead"
+        )
     if facts.kind == "tokenpacker":
         raise WiringError(
             "project_mlp.projector: tokenpacker makes one token of every window of patches; use "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from ..runtime.choice import question_text
@@ -33,9 +34,11 @@ TemplateName = Literal[
     "pllava_vcgbench",
     "pllava_videoqa",
     "pllava_plain",
+    "internlm2-chat",
     "plain",
     "tokenizer",
 ]
+Media = Literal["image", "video", "frame"]
 LEADING = re.compile(rf"(?:(?:{MARK.pattern}|<image-placeholder>)\n?)*")
 
 
@@ -53,19 +56,18 @@ def _foresee(
     template: str,
     history: tuple[str, ...],
     images: int | None,
-    media: Literal["image", "video"],
+    media: Media,
     options: tuple[str, ...] = (),
     preface: str = "",
     instruction: str = "",
     answer_prefix: str = "",
     **_: Any,
 ) -> KnownPrompt | None:
-    if chat is not None:
-        _template_name(chat, template)
+    name = template if chat is None else _template_name(chat, template)
     _check_prefix(answer_prefix)
     counted = not frames or images is not None
     asked = worded(question, options, preface, instruction)
-    questions, _answers = _turns(asked, history, _marks((), images, media) if counted else "")
+    questions, _answers = _turns(asked, history, _marks((), images, media, name) if counted else "")
     marks = [mark for q in questions for mark in MARK.findall(q)]
     if not counted and not marks:
         return None  # the pictures are counted when they are there
@@ -81,7 +83,7 @@ def render_chat(
     system: str | None = None,
     history: tuple[str, ...] = (),
     images: Annotated[int, Range(0)] | None = None,
-    media: Literal["image", "video"] = "image",
+    media: Media = "image",
     options: tuple[str, ...] = (),
     preface: str = "",
     instruction: str = "",
@@ -90,7 +92,8 @@ def render_chat(
     """The conversation as a tokenised prompt, open where the answer begins, with slots for the visual tokens.
 
     A question, this or an earlier one, may say where its pictures go with `<image>` and `<video>`; if none
-    does, one mark for every picture and clip is put in front of the first question, each on its own line.
+    does, one mark for every picture and clip is put in front of the first question, each on its own line
+    (InternVL: several pictures are numbered, and so are the frames of a clip, which are pictures there).
 
     frames: what is asked about; says how many pictures and clips there are.
     question: what is asked now.
@@ -98,7 +101,7 @@ def render_chat(
     system: replaces the template's system text; "" leaves it out.
     history: earlier turns, question and answer by turns.
     images: pictures (or clips) in the prompt, if not those of `frames` (without any: 1); 0 for text alone.
-    media: what `images` counts: pictures, or whole clips.
+    media: what `images` counts: pictures, whole clips, or the frames of one clip.
     options: answers to choose from; the question becomes `Question: ...` and a list (A), (B), ...
     preface: text in front of the question, a space between.
     instruction: text after the question, a space between, e.g. `Answer briefly.`
@@ -106,8 +109,8 @@ def render_chat(
     """
     _check_prefix(answer_prefix)
     asked = worded(question, options, preface, instruction)
-    questions, answers = _turns(asked, history, _marks(frames, images, media))
     name, model = _template_name(chat, template), chat.load()
+    questions, answers = _turns(asked, history, _marks(frames, images, media, name))
     if name == "tokenizer":
         text = model.render_own(questions, answers, system) + answer_prefix
         return Prompt(pieces=model.encode(text, special=False), text=text)
@@ -123,11 +126,16 @@ def worded(question: str, options: tuple[str, ...], preface: str, instruction: s
     return question[:start] + " ".join(text for text in (preface, asked, instruction) if text)
 
 
-def _marks(frames: tuple[Frames, ...], images: int | None, media: str) -> str:
-    """The marks to put in front of the first question, a line each."""
+def _marks(frames: tuple[Frames, ...], images: int | None, media: Media, template: str) -> str:
+    """The marks to put in front of the first question, a line each, as this template has them."""
+    lines = TEMPLATES.get(template, TEMPLATES["plain"])  # `tokenizer` is none
     if images is not None or not frames:
-        return f"<{media}>\n" * (1 if images is None else images)
-    return "".join("<video>\n" if f.clip else "<image>\n" * len(f) for f in frames)
+        count = 1 if images is None else images
+        if media == "video":
+            return "<video>\n" * count
+        return lines.frames(count) if media == "frame" else lines.pictures(count)
+    pictures = iter(lines.pictures(sum(len(f) for f in frames if not f.clip)).splitlines(keepends=True))
+    return "".join(lines.frames(len(f)) if f.clip else "".join(islice(pictures, len(f))) for f in frames)
 
 
 def _turns(question: str, history: tuple[str, ...], marks: str) -> tuple[list[str], list[str]]:

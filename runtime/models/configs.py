@@ -203,8 +203,8 @@ def _as_llama(config: Json, where: str) -> Json:
     out = {k: v for k, v in config.items() if k not in ("bias", "rope_theta", "rope_scaling")}
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
     kind, factor = scaling.get("rope_type", scaling.get("type", "default")), scaling.get("factor", 1.0)
-    theta = config.get("rope_theta", scaling.get("rope_theta", DEFAULTS["internlm2"]["rope_theta"]))
-    rope = {"rope_type": kind, "rope_theta": float(theta)}
+    theta: Any = config.get("rope_theta", scaling.get("rope_theta", DEFAULTS["internlm2"]["rope_theta"]))
+    rope: Json = {"rope_type": kind, "rope_theta": float(theta)}
     if kind != "default":
         if kind not in ("dynamic", "linear") or not isinstance(factor, int | float) or not factor >= 1:
             raise CheckpointError(

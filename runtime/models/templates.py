@@ -1,11 +1,11 @@
 """Chat templates as data: the strings of LLaVA's released conversation table (golden case `conversation`),
-Qwen2.5-VL's, and the modes of PLLaVA's evaluation (golden case `eval_protocol`)."""
+Qwen2.5-VL's, InternVL2's, and the modes of PLLaVA's evaluation (golden case `eval_protocol`)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,9 @@ class Template:
 
     opening: in front, when there is a system text. bare: in front, when there is none. turn: a question and
     the start of its answer. reply: the answer of an earlier turn, and what leads to the next one. stop: what
-    ends an answer. around: what stands before and after a picture's tokens, instead of a line break.
+    ends an answer. around: what stands before and after a picture's tokens, instead of a line break, or
+    (`breaks`) in front of it. numbered: lines for the n-th of several pictures, and for the n-th frame of a
+    clip, whose frames are then pictures by themselves; "": as they are.
     """
 
     system: str = ""
@@ -24,6 +26,19 @@ class Template:
     reply: str
     stop: tuple[str, ...]
     around: tuple[str, str] | None = None
+    breaks: bool = False
+    numbered: tuple[str, str] = ("", "")
+
+    def pictures(self, count: int) -> str:
+        """The marks of this many pictures, a line each."""
+        line = self.numbered[0] if count > 1 and self.numbered[0] else "<image>\n"
+        return "".join(line.replace("{n}", str(n + 1)) for n in range(count))
+
+    def frames(self, count: int) -> str:
+        """The marks of a clip of this many frames."""
+        if not self.numbered[1]:
+            return "<video>\n"
+        return "".join(self.numbered[1].replace("{n}", str(n + 1)) for n in range(count))
 
     def render(self, questions: Sequence[str], answers: Sequence[str], system: str | None = None) -> str:
         """The prompt up to where the last question's answer begins; `system` None: the template's own."""
@@ -39,7 +54,8 @@ class Template:
         if self.around is None:
             return question
         before, after = self.around
-        return re.sub(r"(<image>|<video>)\n?", lambda mark: f"{before}{mark[1]}{after}", question)
+        end = "" if self.breaks else r"\n?"
+        return re.sub(rf"(<image>|<video>){end}", lambda mark: f"{before}{mark[1]}{after}", question)
 
 
 _POLITE = (
@@ -54,6 +70,10 @@ _LLAMA2 = (
 _MPT = (
     "A conversation between a user and an LLM-based AI assistant. "
     "The assistant gives helpful and honest answers."
+)
+_INTERNVL = (
+    "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, "
+    "是一个有用无害的人工智能助手。"
 )
 _WATCH = (
     "Carefully watch the video and pay attention to the cause and sequence of events, the detail and "
@@ -146,5 +166,11 @@ TEMPLATES: dict[str, Template] = {
     "pllava_vcgbench": _pllava(_VIDEO_CHATGPT),
     "pllava_videoqa": _pllava(asked="\n "),
     "pllava_plain": _pllava(user="USER:", asked=" "),
+    "internlm2-chat": replace(
+        _chatml(_INTERNVL),  # no line break between turns, as released
+        around=("<img>", "</img>"),
+        breaks=True,
+        numbered=("Image-{n}: <image>\n", "Frame{n}: <image>\n"),
+    ),
     "plain": Template(turn="{q}\n", reply="{a}\n", stop=()),
 }

@@ -28,6 +28,9 @@ ONE = {
     "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n",
     "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n",
+    "internlm2-chat": "<|im_start|>system\n你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，"
+    "英文名叫InternVL, 是一个有用无害的人工智能助手。<|im_end|><|im_start|>user\nQ<|im_end|>"
+    "<|im_start|>assistant\n",
 }
 VIDEO_CHATGPT = (
     "You are Video-ChatGPT, a large vision-language assistant. You are able to understand the video content "
@@ -63,12 +66,13 @@ TWO = {
     "qwen2_5_vl": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA"
     "<|im_end|>\n<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n",
 }
+TWO["internlm2-chat"] = TWO["mpt"]
 PLLAVA = ("pllava", "pllava_mvbench", "pllava_videomme", "pllava_vcgbench", "pllava_videoqa")
 TWO |= dict.fromkeys(PLLAVA, "S USER: Q ASSISTANT:A</s>USER: R ASSISTANT:")
 TWO["pllava_plain"] = "S USER:Q ASSISTANT:A</s>USER:R ASSISTANT:"
 STOP = {
     "llava_v0": ("###",),
-    **dict.fromkeys(("chatml_direct", "mpt", "qwen_1_5", "qwen2_5_vl"), ("<|im_end|>",)),
+    **dict.fromkeys(("chatml_direct", "mpt", "qwen_1_5", "qwen2_5_vl", "internlm2-chat"), ("<|im_end|>",)),
     "plain": (),
 }
 
@@ -112,3 +116,27 @@ def test_pictures_between_their_own_tokens() -> None:
 def test_a_picture_in_pllavas_modes(name: str, begin: str) -> None:
     """A turn of its own, a line of its own, or in front of the question."""
     assert TEMPLATES[name].render(["<image>\nQ"], [], "") == begin
+
+
+def test_internvl_keeps_the_line_break_after_a_picture() -> None:
+    """`<img>` and `</img>` around its tokens, and nothing else changes."""
+    text = TEMPLATES["internlm2-chat"].render(["Image-1: <image>\nQ <image>R"], [], "")
+    assert text == (
+        "<|im_start|>user\nImage-1: <img><image></img>\nQ <img><image></img>R<|im_end|>"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_internvl_numbers_several_pictures_and_all_frames() -> None:
+    """One picture goes without a number, one frame does not."""
+    template = TEMPLATES["internlm2-chat"]
+    assert template.pictures(1) == "<image>\n"
+    assert template.pictures(2) == "Image-1: <image>\nImage-2: <image>\n"
+    assert template.frames(1) == "Frame1: <image>\n"
+    assert template.frames(2) == "Frame1: <image>\nFrame2: <image>\n"
+
+
+def test_other_templates_number_nothing() -> None:
+    """A mark per picture, one for a clip."""
+    assert TEMPLATES["vicuna_v1"].pictures(2) == "<image>\n<image>\n"
+    assert TEMPLATES["vicuna_v1"].frames(8) == "<video>\n"
