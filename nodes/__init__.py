@@ -38,6 +38,7 @@ from .read import read_tokens as read_tokens
 from .sample import sample_frames as sample_frames
 from .select import select_dominant as select_dominant
 from .select import select_tokens as select_tokens
+from .shuffle import project_pixel_shuffle as project_pixel_shuffle
 from .slice_hd import slice_hd as slice_hd
 from .tile import pad_square as pad_square
 from .tile import preprocess as preprocess
