@@ -89,27 +89,26 @@ def assemble_hd(
     model = llm.load()
     _check_width(tokens.width, model.facts)
     ids = {name: _id(name, asked, chat, model.facts) for name, asked in (("column", column), ("row", row))}
-    rank_K, last_K = _reading_order(tokens.source, tokens.device)
-    ends = {"column": ~last_K, "row": last_K}
+    order_K, last_K = _reading_order(tokens.source)
+    rank_K = order_K.argsort().to(tokens.device)
+    ends = {"column": order_K[~last_K], "row": order_K[last_K]}
     parts, rank = [tokens], [2 * rank_K[tokens.home]]
-    for name, end_K in ends.items():
+    for name, end_L in ends.items():
         found = ids[name]
         if found is not None:
-            parts.append(_separators(model, tokens, found, end_K.nonzero()[:, 0]))
+            parts.append(_separators(model, tokens, found, end_L))
             rank.append(2 * rank_K[parts[-1].home] + 1)
     joined = parts[0].concat(*parts[1:]).select(torch.cat(rank).argsort(stable=True))
     return Assembled(joined, _table({"column": column, "row": row}, ids, ends, chat))
 
 
-def _reading_order(source: Source, device: torch.device) -> tuple[Tensor, Tensor]:
-    """[K] long: each tile's place; [K] bool: it ends its row. The global view is a row by itself."""
-    keys = [(tile.frame, tile.whole, tile.row, tile.col) for tile in source.tiles]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    after = [keys[i][:3] for i in order[1:]]
-    last = [keys[i][:3] != follows for i, follows in zip(order, [*after, None], strict=True)]
-    order_K = torch.tensor(order, device=device)
-    rank_K = torch.empty_like(order_K).scatter_(0, order_K, torch.arange(len(keys), device=device))
-    return rank_K, torch.tensor(last, device=device)[rank_K]
+def _reading_order(source: Source) -> tuple[Tensor, Tensor]:
+    """[K] long: the tiles as they are read; [K] bool: it ends a row. The global view is a row by itself."""
+    places = [(tile.frame, tile.whole, tile.row, tile.col) for tile in source.tiles]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    rows = [places[i][:3] for i in order]
+    last = [row != after for row, after in zip(rows, [*rows[1:], None], strict=True)]
+    return torch.tensor(order), torch.tensor(last)
 
 
 def _separators(model: LanguageModel, tokens: VisualTokens, token_id: int, home_L: Tensor) -> VisualTokens:
@@ -179,7 +178,7 @@ def _table(
         spelt = None
         if token_id is not None and chat is not None:
             spelt = str(chat.load().tokenizer.convert_ids_to_tokens(token_id))
-        count = 0 if token_id is None else int(ends[name].sum())
+        count = 0 if token_id is None else len(ends[name])
         text = asked[name]
         rows.append((name, repr(text) if isinstance(text, str) else text, token_id, spelt, count))
     return Table(("separator", "asked", "id", "token", "count"), tuple(rows), "separators")

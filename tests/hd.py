@@ -59,4 +59,5 @@ def spelt_language(embeddings: Tensor) -> Held:
     )
     with torch.no_grad():
         model.body.embed_tokens.weight.copy_(embeddings)
-    return language_handle(LanguageModel(model.module, replace(model.facts, vocab=vocab)))
+    shape = {"heads": 2, "kv_heads": 2, "head_dim": width // 2, "vocab": vocab}
+    return language_handle(LanguageModel(model.module, replace(model.facts, **shape)))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tokenloom.nodes.assemble import Assembled, assemble_hd
 from tokenloom.nodes.place import place_tokens
+from tokenloom.nodes.prefill import prefill
 from tokenloom.nodes.select import select_tokens
 from tokenloom.runtime.errors import CheckpointError, WiringError
 from tokenloom.runtime.foreseen import KnownTokens
@@ -70,6 +71,16 @@ def test_pictures_of_unequal_grids(chat: Held) -> None:
     placed = place_tokens(LLM, Prompt.of_ids(ids), made.tokens)
     assert placed.token.tolist() == [-1, 0, 1, 2, 3, 4, 5, -1, 6, 7, 8, 9, 10, 11, 12, 13, -1]
     assert placed.embeds[2].equal(EMBEDDINGS[COMMA])
+
+
+def test_a_batch_of_unequal_grids(chat: Held) -> None:
+    """Prompts of different lengths side by side: each ends in the same hidden state as alone."""
+    grids = [(2, 3), (1, 1), (3, 1)]
+    made = [assemble_hd(LLM, crops(grid), chat).tokens for grid in grids]
+    placed = [place_tokens(LLM, Prompt.of_ids([1, IMAGE_TOKEN_INDEX, 8]), tokens) for tokens in made]
+    together = prefill.many([(LLM, inputs) for inputs in placed])
+    for inputs, state in zip(placed, together, strict=True):
+        torch.testing.assert_close(state.hidden, prefill(LLM, inputs).hidden)
 
 
 def test_separators_stand_for_no_patch_and_end_a_crop(chat: Held) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from tokenloom.nodes.media import load_image
 from tokenloom.nodes.slice_hd import slice_hd
 from tokenloom.nodes.tile import pad_square, preprocess
 from tokenloom.runtime.errors import CheckpointError, MediaError, WiringError
@@ -147,6 +150,19 @@ def test_a_plan_counts_the_crops() -> None:
     assert slice_hd.foresee(None, known, **widgets) is None
     assert preprocess.foresee is not None
     assert preprocess.foresee(HD, known, aspect="auto") == KnownTiles(count=8)
+
+
+def test_a_plan_reads_the_sizes_from_the_files(tmp_path: Path) -> None:
+    """Upright by EXIF, as load_image turns them; so the crops are counted before a picture is decoded."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (96, 48)).save(tmp_path / "a.png")
+    Image.new("RGB", (96, 48)).save(tmp_path / "b.jpg", exif=turned)
+    paths = (tmp_path / "a.png", tmp_path / "b.jpg")
+    assert load_image.foresee is not None
+    known = load_image.foresee(path=paths)
+    assert known == KnownFrames(count=2, clip=False, sizes=((96, 48), (48, 96)))
+    assert known.sizes == load_image(path=paths).sizes
 
 
 @pytest.mark.parametrize(
