@@ -9,12 +9,12 @@ from ..runtime.errors import CheckpointError, MediaError
 from ..runtime.foreseen import KnownFrames, KnownTiles
 from ..runtime.models.handle import ImageFacts
 from ..runtime.node import node
-from ..runtime.slicing import GlobalSource, Slicing
+from ..runtime.slicing import MOST, GlobalSource, Slicing
 from ..runtime.values import Frames, Tiles
 from ..runtime.widgets import Range
 from .tile import Prepared, image_facts
 
-Most = Annotated[int, Range(1, 4096)]
+Most = Annotated[int, Range(1, MOST)]
 
 
 def _foresee(

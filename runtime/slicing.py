@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .anyres import Size
+from .errors import CheckpointError
 from .foreseen import KnownFrames, KnownTiles
 from .models.handle import ImageFacts
 from .values import Frames, Tile, Tiles
@@ -27,6 +28,7 @@ Grid = tuple[int, int]
 Floats = NDArray[np.float32]
 GlobalSource = Literal["canvas", "image"]
 
+MOST = 4096  # crops of a picture, whoever asks for them
 PATCH_NUM = 9  # of the released code, where a checkpoint does not say
 ENLARGED, WEIGHT, EPSILON = 1.4, 0.1, 1e-5  # of the released rule
 LONGEST = 9  # times longer than wide: no grid of the released lists is longer
@@ -54,8 +56,13 @@ class Slicing:
 
     @classmethod
     def of(cls, facts: ImageFacts, most: int | None = None, **options: Any) -> Slicing:
-        """As the checkpoint says, where nothing else is asked for."""
-        return cls(side=facts.size, most=most or facts.patch_num or PATCH_NUM, **options)
+        """As the checkpoint says, where nothing else is asked for. Errors: CheckpointError for nonsense."""
+        most = most or facts.patch_num or PATCH_NUM
+        if most > MOST:
+            raise CheckpointError(
+                f"slice_hd.patch_num: the checkpoint says {most}, wanted 1..{MOST}; set patch_num"
+            )
+        return cls(side=facts.size, most=most, **options)
 
 
 @cache

@@ -180,6 +180,18 @@ def test_no_crops_are_refused(patch_num: Any, message: str) -> None:
     assert str(error.value) == message
 
 
+def test_a_checkpoint_that_says_nonsense_is_refused() -> None:
+    """Before grids of so many crops are listed; the widget helps."""
+    absurd = image_handle(ImageFacts(size=48, mean=CLIP_MEAN, std=CLIP_STD, aspect="slice", patch_num=10**9))
+    for node in (slice_hd, preprocess):
+        with pytest.raises(CheckpointError) as error:
+            node(absurd, images((50, 50)))
+        assert str(error.value) == (
+            "slice_hd.patch_num: the checkpoint says 1000000000, wanted 1..4096; set patch_num"
+        )
+    assert len(slice_hd(absurd, images((50, 50)), patch_num=1)) == 1
+
+
 def test_nothing_connected_is_refused() -> None:
     """There is nothing to cut."""
     with pytest.raises(MediaError) as error:
