@@ -52,6 +52,7 @@ def projector_alone(case: Case) -> None:
     check_windows(out, asked["raw_grid"], asked["scale_factor"])
 
     packer = projector.load().module
+    assert isinstance(packer, TokenPacker)
     grids = [t.unflatten(1, (asked["raw_grid"],) * 2) for t in (x, multi)]
     for training in (True, False):
         packer.train(training)
