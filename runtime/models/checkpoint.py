@@ -26,6 +26,7 @@ from .hub import tower_folder
 from .intern_parts import open_intern
 from .names import ROUTES, TOWER_ROUTES, Part, route
 from .packer import KIND, is_packer, packer_facts, packer_levels
+from .pvc_parts import take_pvc
 from .sections import Checkpoint as Checkpoint
 from .sections import Section as Section
 from .sections import language_section
@@ -44,14 +45,15 @@ def open_checkpoint(folder: Path, shown: str, given: Given | None = None) -> Che
     if files.layout != "original":  # which is refused before looking for weights if it is neither
         files.given.refuse(shown, "vision_tower", "holds its tower")
         files.given.refuse(shown, "patch_num", "has another way to cut pictures")
-    parts, problems = _split(stored_in(folder, shown))
+    stored, pvc = take_pvc(files, stored_in(folder, shown))
+    parts, problems = _split(stored)
     packs = is_packer(parts["projector"])
     if not packs:
         files.given.refuse(shown, "scale_factor", "has a projector that is no TokenPacker")
     if files.layout == "qwen":
         return _qwen(files, parts, problems, shown)
     if files.layout == "intern":
-        return open_intern(files, parts, problems, shown)
+        return open_intern(files, parts, problems, shown, pvc)
     apart, tower = _tower(files, parts["tower"], problems)
     image_tower = _image_tower(files, tower, parts["image_tower"], problems)
     family, config = language_config(files)
@@ -106,7 +108,8 @@ def open_projector(
             found[routed[1]] = tensor
     if is_packer(found):
         return _packer(folder, found, shown, given or Given())
-    (given or Given()).refuse(shown, "scale_factor", "has a projector that is no TokenPacker")
+    if given is not None:
+        given.refuse(shown, "scale_factor", "has a projector that is no TokenPacker", "load_projector")
     if "ln_q.weight" in found:
         return _merger(folder, found, shown)
     weights = sorted(

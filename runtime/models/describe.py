@@ -165,4 +165,4 @@ def part_print(checkpoint: Checkpoint, part: str, lora_alpha: float | None = Non
 
 def _files(section: Section) -> Iterable[Path]:
     updates = [half for update in section.lora.values() for half in (update.down, update.up)]
-    return {tensor.file for tensor in (*section.tensors.values(), *updates)}
+    return {tensor.file for tensor in (*section.tensors.values(), *section.added.values(), *updates)}

@@ -12,6 +12,7 @@ from .facts import chat_facts, language_facts, plain_image_facts, tower_facts
 from .handle import ImageFacts, ModelFacts, ProjectorFacts, TowerFacts
 from .headers import Stored
 from .names import Part
+from .pvc_parts import PvcParts
 from .sections import Checkpoint, Section, language_section
 from .strict import compare, projector_shapes, refuse, tower_shapes
 
@@ -19,12 +20,17 @@ KIND = "pixel_shuffle"
 
 
 def open_intern(
-    files: Files, parts: Mapping[Part, dict[str, Stored]], problems: list[str], shown: str
+    files: Files,
+    parts: Mapping[Part, dict[str, Stored]],
+    problems: list[str],
+    shown: str,
+    pvc: PvcParts | None = None,
 ) -> Checkpoint:
     """Its parts, checked against its configuration.
 
-    parts: its tensors by part, as their files call them. problems: what is wrong with them so far. Errors:
-    CheckpointError for values that cannot be, and one that lists every wrong tensor.
+    parts: its tensors by part, as their files call them. problems: what is wrong with them so far. pvc: what
+    a PVC checkpoint has beside them. Errors: CheckpointError for values that cannot be, and one that lists
+    every wrong tensor.
     """
     where = str(files.folder / "config.json")
     family, config = tower_config(files.config["vision_config"], f"{where}, vision_config")
@@ -36,6 +42,8 @@ def open_intern(
     found = parts["projector"] | parts["newline"]
     group = tower.hidden * shuffle_side(projector.ratio, where) ** 2
     problems += compare("projector", projector_shapes(KIND, group, projector.outputs), found)
+    if pvc is not None:
+        tower, projector = pvc.facts(files, tower, projector, problems)
     refuse(shown, problems)
     facts = ModelFacts(
         name=shown,
@@ -45,8 +53,10 @@ def open_intern(
         chat=chat_facts(language_family, files, shown),
         image=intern_image_facts(files, tower, where),
     )
-    section = Section(family, config, parts["tower"])
-    return Checkpoint(files.folder, None, facts, section, Section(KIND, {}, found), language)
+    own = pvc.own if pvc is not None else {"tower": {}, "projector": {}}
+    section = Section(family, config, parts["tower"], added=own["tower"])
+    mlp = Section(KIND, {}, found, added=own["projector"])
+    return Checkpoint(files.folder, None, facts, section, mlp, language)
 
 
 def intern_tower_facts(files: Files, config: Mapping[str, Any], where: str) -> TowerFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,8 +135,22 @@ def _tower(handle: Model[Any], found: Checkpoint) -> Any:
         device=handle.device,
         prefix="vision_model.",
     )
+    if facts.pvc is not None:
+        return _pvc_tower(handle, section, module)
     kinds = {"qwen2_5_vl": QwenTower, "internvit": InternTower}
     return kinds.get(section.family, VisionTower)(module, facts)
+
+
+def _pvc_tower(handle: Model[Any], section: Section, module: Any) -> Any:
+    """An InternViT with what PVC adds to it."""
+    from .pvc import TemporalModules
+    from .tower_pvc import PvcTower
+
+    facts = _known(handle.facts.tower)
+    eps = section.config["layer_norm_eps"]
+    made = partial(TemporalModules, facts.hidden, facts.heads, eps, _known(facts.pvc))
+    temporal: Any = fill(made, section.added, dtype=DTYPES[handle.dtype], device=handle.device)
+    return PvcTower(module, facts, temporal)
 
 
 def _projector(handle: Model[Any], found: Checkpoint) -> Any:
@@ -145,6 +160,8 @@ def _projector(handle: Model[Any], found: Checkpoint) -> Any:
     dtype, tensors = DTYPES[handle.dtype], dict(section.tensors)
     line = tensors.pop("image_newline", None)
     newline = None if line is None else read_tensors({"": line}, dtype=dtype, device=handle.device)[""]
+    if facts.pvc is not None:
+        tensors = {f"mlp1.{name}": tensor for name, tensor in tensors.items()} | dict(section.added)
     module = fill(lambda: build_projector(facts), tensors, dtype=dtype, device=handle.device)
     return Projector(module, facts, newline)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .. import context, cost
 from ..errors import CheckpointError
 from .handle import ProjectorFacts
+from .pvc import Compressor
 from .tokenpacker import TokenPacker
 
 KINDS = "identity, linear, mlp2x_gelu, mlp3x_gelu, ..., merger2x2, ..., pixel_shuffle, tokenpacker"
@@ -64,6 +65,8 @@ def build_projector(facts: ProjectorFacts) -> nn.Module:
         return nn.Sequential(*layers)
     if facts.kind == "pixel_shuffle":
         group = facts.inputs * facts.side**2
+        if facts.pvc is not None:
+            return Compressor(group, facts.outputs, facts.pvc.time_width * facts.pvc.compressor_adaln)
         return nn.Sequential(
             nn.LayerNorm(group),
             nn.Linear(group, facts.outputs),

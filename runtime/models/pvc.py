@@ -67,7 +67,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, time_K: Tensor) -> Tensor:
         """[K, width] in the dtype of the weights."""
-        first = self.mlp[0].weight
+        first = next(self.mlp.parameters())
         out: Tensor = self.mlp(sinusoid(time_K.to(first.device), self.inputs).to(first.dtype))
         return out
 
@@ -205,7 +205,7 @@ class TemporalLayer(nn.Module):
         normed = layer_norm(x_STND, (width,), eps=self.eps)  # the new norm has no affine part
         normed = self.modulate("temporal", normed, embedding_STD)
         out_PTD: Tensor = self.temporal_attn(normed.transpose(1, 2).flatten(0, 1), past)
-        return out_PTD.unflatten(0, (sequences, places)).transpose(1, 2)
+        return out_PTD.reshape(sequences, places, -1, width).transpose(1, 2)
 
     def forward(self, x_STND: Tensor, embedding_STD: Tensor | None, past: Past | None = None) -> Tensor:
         """[S, T, N, D] with what each frame reads from itself and the earlier ones added."""
@@ -253,7 +253,7 @@ class Compressor(nn.Module):
         out: Tensor = self.mlp1[0](grouped_ND)
         if time_N is None or self.mlp1_temporal_embedder is None or self.mlp1_adaln is None:
             return out
-        times, which_N = time_N.to(out.device).unique(return_inverse=True)
+        times, which_N = torch.unique(time_N.to(out.device), return_inverse=True)
         shift, scale = self.mlp1_adaln(silu(self.mlp1_temporal_embedder(times))).chunk(2, -1)
         return out.mul_(1 + scale[which_N]).add_(shift[which_N])
 

@@ -22,7 +22,7 @@ TOKENIZER_FILES = (
 class Section:
     """One part of a checkpoint: its family, configuration, and where each of its tensors lies.
 
-    cut: last layers that it should have and does not.
+    cut: last layers that it should have and does not. added: PVC's own tensors, by our names.
     """
 
     family: str
@@ -31,6 +31,7 @@ class Section:
     tied: Mapping[str, str] = field(default_factory=dict[str, str])
     lora: Mapping[str, Update] = field(default_factory=dict[str, Update])
     cut: int = 0
+    added: Mapping[str, Stored] = field(default_factory=dict[str, Stored])
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ class _Run:
 
     def embed(self, pixels: Tensor, chunk: int) -> None:
         """Fill the buffer."""
-        parts = (self.tower.embed(part) for part in pixels.split(chunk))
+        parts = (self.tower.embed(part) for part in torch.split(pixels, chunk))
         first = next(parts)
         self.hidden = first.new_empty(len(pixels), *first.shape[1:])
         for start, part in zip(range(0, len(pixels), chunk), chain([first], parts), strict=True):
@@ -234,7 +234,7 @@ class _Run:
             length = index_ST.shape[1]
             together = max(chunk // length, 1)
             step = max(places * chunk // length, 1) if together == 1 else places
-            for rows in index_ST.split(together):
+            for rows in torch.split(index_ST, together):
                 embedding = self.embedding_KD[rows] if modulates and self.embedding_KD is not None else None
                 for start in range(0, places, step):
                     some = self.hidden[:, start : start + step]
