@@ -79,17 +79,12 @@ def _qwen_tower(config: Json, dtype: torch.dtype) -> nn.Module:
 def _intern_tower(config: Json, dtype: torch.dtype) -> nn.Module:
     from transformers import InternVLVisionConfig, InternVLVisionModel
 
-    plain = {key: config[key] for key in _INTERN_SAME}
-    module: Any = InternVLVisionModel(
-        InternVLVisionConfig(
-            **plain,
-            attention_bias=config["qkv_bias"],
-            use_qk_norm=config["qk_normalization"],
-            use_mean_pooling=True,  # else there is a final norm, which released weights lack
-            attn_implementation="sdpa",
-            dtype=dtype,
-        )
-    )
+    native = {key: config[key] for key in _INTERN_SAME} | {
+        "attention_bias": config["qkv_bias"],
+        "use_qk_norm": config["qk_normalization"],
+        "use_mean_pooling": True,  # else there is a final norm, which released weights lack
+    }
+    module: Any = InternVLVisionModel(_config(InternVLVisionConfig, native, dtype))
     if config["qk_normalization"]:
         for layer in module.encoder.layer:  # whose epsilon the native class fixes
             layer.attention.q_norm.variance_epsilon = config["layer_norm_eps"]
