@@ -230,7 +230,8 @@ def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> t
         family, config = tower_config(files.config.get("vision_config") or {}, where)
         problems += compare("vision tower", tower_shapes(family, config), inside)
         return None, Section(family, config, inside)
-    named = files.config.get("mm_vision_tower") or files.config.get("vision_tower") or ""
+    config = files.config
+    named = files.given.tower or config.get("mm_vision_tower") or config.get("vision_tower") or ""
     if not isinstance(named, str) or not named:
         raise CheckpointError(
             f"{files.folder / 'config.json'}: mm_vision_tower is "
@@ -242,7 +243,8 @@ def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> t
     if not inside:
         if apart.is_relative_to(files.folder):
             return apart, _tower_section(apart, raw, where, str(apart))
-        return apart, _tower_section(apart, raw, where, named, str(files.folder / named))
+        beside = "" if Path(named).is_absolute() else str(files.folder / named)
+        return apart, _tower_section(apart, raw, where, named, beside)
     family, config = tower_config(raw, where)
     cut = _cut(config, inside) if family == "siglip" else 0
     config["num_hidden_layers"] -= cut

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from .configs import read_json
-from .headers import INDEX, PICKLED, has_weights
+from .headers import INDEX, PICKLED, has_weights, pickled_in
 from .hub import resolve
 
 MAX_SHARD = 5 * 10**9  # bytes
@@ -176,7 +176,7 @@ def _copy_small(folder: Path, work: Path) -> None:
     """Configuration and tokenizer, and a tower in a subfolder; no pickles and no old index."""
     for item in sorted(folder.iterdir()):
         if item.is_dir() and (item / "config.json").is_file():
-            if has_weights(item):
+            if has_weights(item) or not pickled_in(item):  # or its weights lie in the checkpoint
                 shutil.copytree(
                     item, work / item.name, ignore=lambda _, names: list(filter(_is_pickle, names))
                 )

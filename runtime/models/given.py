@@ -24,16 +24,13 @@ class Given:
 
     @property
     def config(self) -> dict[str, Any]:
-        """By the names that config.json has for them."""
-        named = {
-            "scale_factor": self.scale_factor,
-            "patch_num": self.patch_num,
-            "mm_vision_tower": self._tower(),
-        }
+        """By the names that config.json has for them; not the tower, whose name tells layouts apart."""
+        named = {"scale_factor": self.scale_factor, "patch_num": self.patch_num}
         return {name: value for name, value in named.items() if value is not None}
 
-    def _tower(self) -> str | None:
-        """A folder here, not below the checkpoint."""
+    @property
+    def tower(self) -> str | None:
+        """Where the tower is: a folder here, not below the checkpoint."""
         if self.vision_tower is None:
             return None
         here = Path(self.vision_tower).expanduser()
@@ -55,8 +52,8 @@ class Given:
         """What `dump` wrote; "" is nothing."""
         return cls(**json.loads(text)) if text else cls()
 
-    def refuse(self, shown: str, name: str, why: str) -> None:
-        """A CheckpointError when `name` is given, but means nothing for this checkpoint."""
+    def refuse(self, shown: str, name: str, why: str, where: str = "load_model") -> None:
+        """A CheckpointError when `name`, given to the node `where`, means nothing for this checkpoint."""
         value = getattr(self, name)
         if value is not None:
-            raise CheckpointError(f"load_model.{name}: {value}, but {shown} {why}; leave it out")
+            raise CheckpointError(f"{where}.{name}: {value}, but {shown} {why}; leave it out")
