@@ -195,6 +195,24 @@ def schema(
 
 
 @app.command()
+def inspect(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Folder, bundled checkpoint, or hub id.")
+    ],
+    revision: Annotated[
+        str | None, typer.Option("--revision", metavar="NAME", help="Branch, tag or commit of a hub id.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    debug: Debug = False,
+) -> None:
+    """List the tensors of a checkpoint, folded, and what no name map covers."""
+    with guard(debug=debug, as_json=as_json):
+        from .commands.inspect import inspect as look_into
+
+        look_into(checkpoint, revision, as_json=as_json)
+
+
+@app.command()
 def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Folder, .bin or .pth file, or hub id.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="New folder.")],
