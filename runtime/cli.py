@@ -205,7 +205,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
     debug: Debug = False,
 ) -> None:
-    """List the tensors of a checkpoint, folded, and what no name map covers."""
+    """List the tensors of a checkpoint, and what no name map covers."""
     with guard(debug=debug, as_json=as_json):
         from .commands.inspect import inspect as look_into
 
