@@ -69,7 +69,7 @@ def expand(
     Errors: PromptError for a mark without a picture, BudgetError for a sample that is too long.
     """
     device = batch.ids.device
-    tile_ids, tile_rows = _tile_rows(counts.to(device), after)
+    tile_ids, tile_rows = _tile_rows(counts.to(device, torch.long), after)
     picture_rows, first_row = _picture_rows(batch, tile_rows)
     marks = batch.ids == IMAGE_TOKEN_INDEX
     picture = _picture_of(batch, marks)[marks]

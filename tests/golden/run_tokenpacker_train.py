@@ -247,7 +247,7 @@ def chat_of(case: Case) -> ChatFormat:
     from transformers import LlamaTokenizer
 
     load: Any = LlamaTokenizer.from_pretrained
-    return ChatFormat(load(str(case.weights)), ChatFacts(template="v1"))
+    return ChatFormat(load(str(case.weights), add_bos_token=True), ChatFacts(template="v1"))
 
 
 def labelled(case: Case, chat: ChatFormat, samples: Sequence[Conversation]) -> list[Example]:

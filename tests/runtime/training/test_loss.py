@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tokenloom.runtime.models.tokenpacker import TokenPacker
 from tokenloom.runtime.training.expand import expand
 from tokenloom.runtime.training.groups import adamw, parameter_groups
 from tokenloom.runtime.training.loss import last_hidden, next_token_loss
@@ -45,25 +46,28 @@ def test_accumulated_as_one() -> None:
 
 
 def test_a_projector_learns_through_a_frozen_model() -> None:
-    """Stage 1: only the projector changes, and the loss falls."""
-    model = tiny_language("llama", hidden_size=WIDTH)
+    """Stage 1 of TokenPacker: only the projector changes, all of it that can, and it is learnt by heart."""
+    model = tiny_language("llama")
     model.module.requires_grad_(False)
     before = {name: p.clone() for name, p in model.module.named_parameters()}
     torch.manual_seed(0)
-    projector, seen = nn.Linear(6, WIDTH), torch.randn(4, 6)
-    rows = expand(batch(([1, -200, 5, 6], [None]), ([1, -200, 7], [None])), torch.tensor([2, 2]))
-    optimiser = adamw(parameter_groups(projector.named_parameters(), lr=0.05))
+    projector = TokenPacker(16, WIDTH, levels=2, heads=2).train()
+    grid, levels = torch.randn(2, 4, 4, 16), torch.randn(2, 4, 4, 32)
+    rows = expand(batch(([1, -200, 5, 6], [None]), ([1, -200, 7], [None])), torch.tensor([4, 4]))
+    optimiser = adamw(parameter_groups(projector.named_parameters(), lr=0.001))
     losses: list[float] = []
-    for _ in range(5):
-        embeds = rows.embeds(model.body.embed_tokens, projector(seen))
+    for _ in range(30):
+        visual = projector(grid, levels, scale=2).flatten(0, 1)
+        embeds = rows.embeds(model.body.embed_tokens, visual)
         loss = next_token_loss(last_hidden(model.module, embeds, rows.mask), rows.labels, model.head)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     assert all(p.equal(before[name]) for name, p in model.module.named_parameters())
+    still = [name for name, p in projector.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-6]
+    assert set(still) <= {"ln_k_1.bias"}  # a constant in every key, which softmax ignores
 
 
 @pytest.mark.gpu
