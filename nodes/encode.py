@@ -44,10 +44,11 @@ def _foresee(
     facts = vision.facts.tower if vision is not None else None
     if facts is None:
         return None
+    _refuse_pvc(facts)
     feature = layer_number("encode_vision.layer", facts, facts.select_layer if layer is None else layer)
-    for need in _wishes(facts):
+    for need in wishes(facts):
         check_need(facts, need, feature)
-    cls_token = _keeps_cls(facts, features)
+    cls_token = keeps_cls(facts, features)
     per_tile = None if interpolate or not facts.size else facts.grid**2 + cls_token
     return KnownTokens(
         tiles=len(tiles) if tiles is not None and facts.temporal == 1 else None,
@@ -76,7 +77,8 @@ def _encode_many(
     out: dict[int, Patches] = {}
     for members in groups.values():
         tower = vision[members[0]].load()
-        cls_token = _keeps_cls(tower.facts, features)
+        _refuse_pvc(tower.facts)
+        cls_token = keeps_cls(tower.facts, features)
         at = tower.facts.select_layer if layer is None else layer
         moments = [_moments(tiles[i], tower.facts.temporal) for i in members]
         joined = _chunked(tower, [pixels for pixels, _ in moments], max_tiles, at, cls_token, interpolate)
@@ -121,7 +123,16 @@ def encode_vision(
     return out
 
 
-def _keeps_cls(facts: TowerFacts, features: Features) -> bool:
+def _refuse_pvc(facts: TowerFacts) -> None:
+    if facts.pvc is not None:
+        raise WiringError(
+            "encode_vision.vision: this tower attends between frames (PVC); use repeat_frames and encode_pvc "
+            "instead"
+        )
+
+
+def keeps_cls(facts: TowerFacts, features: Features) -> bool:
+    """Whether each tile's tokens begin with its [CLS]. Errors: WiringError for a tower without one."""
     if features == "cls_patch" and not facts.has_cls:
         raise WiringError(
             f"encode_vision.features: 'cls_patch', but {FAMILY[facts.family]} has no [CLS] token; "
@@ -130,7 +141,7 @@ def _keeps_cls(facts: TowerFacts, features: Features) -> bool:
     return (facts.select_feature if features == "auto" else features) == "cls_patch"
 
 
-def _wishes(facts: TowerFacts) -> list[Need]:
+def wishes(facts: TowerFacts) -> list[Need]:
     """What is wanted of this node; without a planner, what is cheap."""
     asked = wanted()
     if asked is None:
@@ -150,13 +161,13 @@ def _chunked(
     interpolate: bool,
 ) -> TowerOutput:
     """All tiles of all items, `max_tiles` at a time."""
-    wishes, total = _wishes(tower.facts), sum(len(p) for p in pixels)
+    needs, total = wishes(tower.facts), sum(len(p) for p in pixels)
     all_pixels = pixels[0] if len(pixels) == 1 else torch.cat(list(pixels))
     parts: list[TowerOutput] = []
     for start in range(0, total, max_tiles):
         part = all_pixels[start : start + max_tiles]
         parts.append(
-            tower.encode(part, layer=layer, wanted=wishes, cls_token=cls_token, interpolate=interpolate)
+            tower.encode(part, layer=layer, wanted=needs, cls_token=cls_token, interpolate=interpolate)
         )
         progress(start + len(part), total, "tiles")
     if len(parts) == 1:

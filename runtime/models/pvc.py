@@ -95,27 +95,29 @@ class Sequences:
 
     @classmethod
     def of(
-        cls, where: str, tiles: Sequence[Tile], rule: Rule, scale: float, *, length: int | None = None
+        cls, where: str, tiles: Sequence[Tile], rule: Rule, scale: float, *, part: bool = False
     ) -> Sequences:
         """Those that the tiles say. Errors: MediaError unless each has its frames 0, 1, 2, ... in order.
 
-        length: frames of every sequence, of which the tiles may be some in a row; None: they are all.
+        part: the tiles may be some frames in a row of longer sequences (`Tile.length`).
         """
         found: dict[int, list[int]] = {}
         for row, tile in enumerate(tiles):
             found.setdefault(tile.sequence, []).append(row)
         time = torch.zeros(len(tiles))
         for sequence, rows in found.items():
-            first = tiles[rows[0]].time if length is not None else 0
-            came = [tiles[row].time for row in rows]
+            came, said = [tiles[row].time for row in rows], tiles[rows[0]].length
+            first = came[0] if part else 0
             if came != list(range(first, first + len(rows))):
                 raise MediaError(
-                    f"{where}: the tiles of sequence {sequence} are at times {_few(came)}, wanted "
-                    f"{first}..{first + len(rows) - 1} in order; put repeat_frames before the tower"
+                    f"{where}: the tiles of sequence {sequence} are frames {_few(came)}, wanted {first} to "
+                    f"{first + len(rows) - 1} in order; put repeat_frames before the tower"
                 )
-            if length is not None and came[-1] >= length:
-                raise MediaError(f"{where}: a frame at time {came[-1]} of a clip of {length} frames")
-            total = len(rows) if length is None else length
+            if said and (came[-1] >= said or (len(rows) != said and not part)):
+                raise MediaError(
+                    f"{where}: the tiles of sequence {sequence} are frames {_few(came)}, but it has {said}"
+                )
+            total = said or (None if first else len(rows))
             time[rows] = torch.tensor([time_value(rule, at, total, scale) for at in came])
         return cls(tuple(map(tuple, found.values())), time)
 

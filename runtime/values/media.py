@@ -99,8 +99,8 @@ class Tile:
 
     frame: the picture's number. row, col: its cell in the picture's tile grid. box: (left, top, right,
     bottom) in the picture's own pixels, may reach beyond its edge where it was padded. whole: it shows the
-    whole picture (a base tile or thumbnail) beside the grid. sequence, time: the clip it is encoded with,
-    and when (PVC).
+    whole picture (a base tile or thumbnail) beside the grid. sequence, time: the clip it is encoded with, and
+    as which of its frames (PVC). length: frames of that clip, 0: not said.
     """
 
     frame: int
@@ -110,6 +110,7 @@ class Tile:
     whole: bool = False
     sequence: int = 0
     time: int = 0
+    length: int = 0
 
 
 @dataclass(frozen=True, eq=False)
