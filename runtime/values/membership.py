@@ -71,10 +71,13 @@ def group_sums(x: Tensor, order: Tensor, begin: Tensor, part: Tensor) -> Iterato
     """
     dtype, groups = torch.promote_types(x.dtype, torch.float32), len(begin) - 1
     rows = x.flatten(1) if x.ndim > 1 else x[:, None]
+    if not rows.shape[1]:  # PyTorch's embedding_bag takes no width of 0 when it has several threads
+        yield slice(0, groups), x.new_zeros(groups, *x.shape[1:], dtype=dtype)
+        return
     part = part.to(dtype)
     step, cuts = groups, [0, len(order)]
     if x.device.type == "cpu":
-        step = max(CACHED // max(rows.shape[1], 1), 1)
+        step = max(CACHED // rows.shape[1], 1)
         cuts = begin[[*range(0, groups, step), groups]].tolist()
     for block, (first, end) in enumerate(pairwise(cuts)):
         some = slice(block * step, min(block * step + step, groups))

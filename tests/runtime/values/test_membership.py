@@ -53,6 +53,20 @@ def test_no_rows() -> None:
     assert mean(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0), 0).shape == (0, 4)
 
 
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_several_threads(width: int) -> None:
+    """Give what one gives; rows of width 0, which PyTorch's sum refuses then, are rows as well."""
+    x, assign = torch.randn(60, width, generator=torch.Generator().manual_seed(1)), torch.arange(60) // 4
+    want = mean(x, assign, torch.full((60,), 0.25), 15)
+    torch.set_num_threads(2)
+    try:
+        got = mean(x, assign, torch.full((60,), 0.25), 15)
+    finally:
+        torch.set_num_threads(1)
+    assert got.shape == (15, width)
+    assert got.equal(want)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.long])
 def test_roomy_is_a_tensor_like_any_other(dtype: torch.dtype) -> None:
     """Of every type and size; it can be written to."""
