@@ -20,6 +20,7 @@ METHODS = (
     "lookm",
     "prumerge",
     "prunevid",
+    "tokenpacker",
     "visionzip",
 )  # the methods whose nodes exist; a case kind of theirs without a runner fails
 DEFAULT = Path(__file__).parents[2] / ".." / "shared" / "golden"
