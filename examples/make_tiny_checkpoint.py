@@ -8,14 +8,19 @@ They let every graph run without a download. Their answers are random words: not
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from safetensors.numpy import save_file
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from tokenloom.runtime.models import pvc_names
+from tokenloom.runtime.models.handle import PvcFacts
 from tokenloom.runtime.models.strict import language_shapes, projector_shapes, tower_shapes
 
 TEXT = """
@@ -160,6 +165,69 @@ TOKENPACKER: dict[str, Any] = LANGUAGE | {
     "image_aspect_ratio": "pad",
     "scale_factor": 2,
 }
+INTERNVIT: dict[str, Any] = {
+    "architectures": ["InternVisionModel"],
+    "model_type": "intern_vit_6b",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_channels": 3,
+    "image_size": 128,
+    "patch_size": 4,  # 32 x 32 patches of a tile, as the released ones have
+    "qkv_bias": True,
+    "qk_normalization": False,
+    "norm_type": "layer_norm",
+    "layer_norm_eps": 1e-6,
+    "hidden_act": "gelu",
+}
+INTERNLM2: dict[str, Any] = {
+    "architectures": ["InternLM2ForCausalLM"],
+    "model_type": "internlm2",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_act": "silu",
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1000000,
+    "rope_scaling": {"type": "dynamic", "factor": 2.0},
+    "bias": False,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
+INTERNVL2: dict[str, Any] = {
+    "architectures": ["InternVLChatModel"],
+    "model_type": "internvl_chat",
+    "torch_dtype": "float16",
+    "select_layer": -1,
+    "force_image_size": 128,
+    "downsample_ratio": 0.5,
+    "ps_version": "v2",
+    "template": "internlm2-chat",
+    "dynamic_image_size": True,
+    "use_thumbnail": True,
+    "min_dynamic_patch": 1,
+    "max_dynamic_patch": 12,
+}
+NARROW = {"hidden_size": 12, "intermediate_size": 24, "num_attention_heads": 3}  # 4 x 4 of them stay small
+PVC: dict[str, Any] = INTERNVL2 | {
+    "architectures": ["PVCInternVLModel"],
+    "model_type": "pvc_internvl",
+    "downsample_ratio": 0.25,
+    "use_temporal": True,
+    "image_repeat_time": 4,
+    "video_repeat_time": 1,
+    "tile_repeat_way": "tile",
+    "proposed_pvc_options": {  # nobody knows what the released configuration calls them
+        "num_temporal_layers": 2, "adaln_on": ["temporal"], "time_embed": True, "time_dim": 256,
+        "time_mode": "fraction", "time_scale": 1.0, "compressor_adaln": True,
+    },
+}  # fmt: skip
 CARD = """---
 license: apache-2.0
 tags: [random-weights]
@@ -185,6 +253,8 @@ def write_all(root: Path) -> None:
     write_pllava(root / "tiny-random-pllava")
     write_onevision(root / "tiny-random-onevision")
     write_tokenpacker(root / "tiny-random-tokenpacker")
+    write_internvl2(root / "tiny-random-internvl2", "InternVL2", INTERNVL2, INTERNVIT, seed=15)
+    write_internvl2(root / "tiny-random-pvc", "PVC", PVC, INTERNVIT | NARROW, seed=18)
 
 
 def write_model(folder: Path, kind: str, config: dict[str, Any], tokenizer: Tokenizer, seed: int) -> None:
@@ -280,6 +350,90 @@ def write_tokenpacker(folder: Path) -> None:
     write_small_files(folder, "LLaVA-TokenPacker", "the original layout", tokenizer, "vicuna_v1")
 
 
+def write_internvl2(
+    folder: Path, kind: str, config: dict[str, Any], tower: dict[str, Any], seed: int
+) -> None:
+    """InternVL2 or PVC: packed queries, keys and values, a SentencePiece model, PVC's names as proposed."""
+    pieces, special = sentencepieces()
+    text = {**INTERNLM2, "vocab_size": max(special) + 1}
+    width, seen = text["hidden_size"], tower["hidden_size"]
+    side = round(1 / config["downsample_ratio"])
+    heads = {"head_dim": width // text["num_attention_heads"], "attention_bias": text["bias"]}
+    model = draw(language_shapes("internlm2", {**text, **heads}), seed)
+    spoken = {f"▁{word}" for word in WORDS}
+    model["output.weight"][[i for i, p in enumerate(pieces.pieces) if p.piece not in spoken]] = 0
+    model["output.weight"][len(pieces.pieces) :] = 0
+    tensors = {f"language_model.{name}": tensor for name, tensor in model.items()}
+    for name, tensor in draw(tower_shapes("internvit", tower), seed + 1).items():
+        tensors[f"vision_model.{name}"] = tensor
+    shuffled = draw(projector_shapes("pixel_shuffle", seen * side**2, width), seed + 2)
+    shuffled["0.weight"] += 1  # a LayerNorm
+    tensors |= {f"mlp1.{name}": tensor for name, tensor in shuffled.items()}
+    if "proposed_pvc_options" in config:
+        tensors |= draw(pvc_shapes(config, tower, side), seed + 3)
+    save(folder, tensors, {**config, "vision_config": tower, "llm_config": text})
+    write_small_files(folder, kind, "the original layout", None, "internlm2-chat")
+    (folder / "tokenizer.model").write_bytes(pieces.SerializeToString())
+    write_json(folder / "tokenizer_config.json", {
+        "tokenizer_class": "InternLM2Tokenizer",
+        "bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>",
+        "added_tokens_decoder": {str(i): {"content": text, "special": True} for i, text in special.items()},
+        "clean_up_tokenization_spaces": False,
+    })  # fmt: skip
+    ends = [i for i, text in special.items() if text in ("<|im_end|>", "<|im_start|>")]
+    write_json(folder / "generation_config.json", {"eos_token_id": ends})
+
+
+def pvc_shapes(config: dict[str, Any], tower: dict[str, Any], side: int) -> dict[str, tuple[int, ...]]:
+    """What PVC adds, by the names that the bundled pvc.yaml proposes."""
+    count, depth = config["proposed_pvc_options"]["num_temporal_layers"], tower["num_hidden_layers"]
+    facts = PvcFacts(layers=tuple(range(depth - count, depth)))
+    told = yaml.safe_load(pvc_names.BUNDLED.read_text(encoding="utf-8"))
+    theirs = told["tower"] | told["projector"]
+    ours = pvc_names.tower_names(facts, tower["hidden_size"])
+    ours |= pvc_names.compressor_names(facts, tower["hidden_size"] * side**2)
+    out: dict[str, tuple[int, ...]] = {}
+    for name, shape in ours.items():
+        stem, dot, end = name.rpartition(".") if name.endswith((".weight", ".bias")) else (name, "", "")
+        layer = re.search(r"(?<=^layers\.)\d+", stem)
+        number = layer[0] if layer else ""
+        known = theirs[stem.replace(f"layers.{number}.", "layers.{}.") if layer else stem]
+        out[str(known).replace("{}", number) + dot + end] = shape
+    return out
+
+
+def sentencepieces() -> tuple[Any, dict[int, str]]:
+    """A SentencePiece model that knows every word of WORDS as one piece, and special tokens by id.
+
+    As InternLM2's: some special tokens stand in unused places of the model, the others behind its pieces.
+    """
+    inside = (
+        "<|plugin|>",
+        "<|interpreter|>",
+        "<|action_end|>",
+        "<|action_start|>",
+        "<|im_end|>",
+        "<|im_start|>",
+    )
+    behind = ("<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>")
+    model: Any = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    model.trainer_spec.model_type, model.trainer_spec.byte_fallback = 2, True
+    model.normalizer_spec.name, model.normalizer_spec.add_dummy_prefix = "identity", False
+    model.normalizer_spec.remove_extra_whitespaces = False
+    kind = model.SentencePiece
+    starts = dict.fromkeys(f"▁{word[:end]}" for word in WORDS for end in range(1, len(word) + 1))
+    letters = dict.fromkeys(["▁", *map(chr, range(ord("!"), ord("~") + 1))])
+    pieces = [("<unk>", kind.UNKNOWN), ("<s>", kind.CONTROL), ("</s>", kind.CONTROL)]
+    pieces += [(f"[UNUSED_TOKEN_{i}]", kind.USER_DEFINED) for i in range(len(inside))]
+    pieces += [(f"<0x{byte:02X}>", kind.BYTE) for byte in range(256)]
+    scored = len(pieces)
+    pieces += [(text, kind.NORMAL) for text in (*sorted(starts, key=len), *letters)]
+    for i, (text, sort) in enumerate(pieces):
+        model.pieces.add(piece=text, score=float(min(scored - i, 0)), type=sort)
+    special = dict(enumerate(("<unk>", "<s>", "</s>", *inside)))
+    return model, special | {len(pieces) + i: text for i, text in enumerate(behind)}
+
+
 def quiet(tensors: dict[str, np.ndarray[Any, Any]], tokenizer: Tokenizer) -> dict[str, np.ndarray[Any, Any]]:
     """Only whole words are ever said."""
     spoken = {f"Ġ{word}" for word in WORDS}
@@ -288,17 +442,20 @@ def quiet(tensors: dict[str, np.ndarray[Any, Any]], tokenizer: Tokenizer) -> dic
     return tensors
 
 
-def write_small_files(folder: Path, kind: str, layout: str, tokenizer: Tokenizer, template: str) -> None:
-    """Tokenizer, token ids, and the card."""
-    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    write_json(folder / "tokenizer_config.json", {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>",
-        "model_max_length": 4096,
-        "clean_up_tokenization_spaces": False,
-    })  # fmt: skip
-    pad = tokenizer.get_vocab()["<pad>"]
-    write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": pad})
+def write_small_files(
+    folder: Path, kind: str, layout: str, tokenizer: Tokenizer | None, template: str
+) -> None:
+    """Tokenizer and token ids, unless they are written elsewhere, and the card."""
+    if tokenizer is not None:
+        tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        write_json(folder / "tokenizer_config.json", {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>",
+            "model_max_length": 4096,
+            "clean_up_tokenization_spaces": False,
+        })  # fmt: skip
+        ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": tokenizer.get_vocab()["<pad>"]}
+        write_json(folder / "generation_config.json", ids)
     write_json(folder / "tokenloom.json", {"random_weights": True, "template": template})
     card = CARD.format(name=folder.name, kind=kind, layout=layout)
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -312,8 +469,9 @@ def draw(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray[
         values = random.standard_normal(shape)
         if len(shape) == 1:
             norm = "norm" in name or name.startswith("ln_")
-            values = values * 0.1 + (norm and name.endswith("weight"))
-        elif "embed_tokens" in name:
+            scales = name.endswith(("ls1", "ls2", "temporal_ls"))  # of whole layers
+            values = values * 0.1 + (scales or (norm and name.endswith("weight")))
+        elif "embed_tokens" in name or "tok_embeddings" in name:
             values *= 0.2  # small beside what the layers add, so that the next word hangs on all before it
         elif "position" not in name:
             values *= 2.5 / np.sqrt(np.prod(shape[1:]))
