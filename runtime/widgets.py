@@ -89,6 +89,9 @@ class Widget:
             coerced = _coerce(self.type, value)
         except (TypeError, ValueError, OverflowError):
             wanted = self.describe().replace("bool", "true or false")
+            parts = get_args(self.type) if get_origin(self.type) is tuple else ()
+            if parts and Ellipsis not in parts:
+                wanted += f", {len(parts)} of them"
             text = (
                 f"{short(value)} is not one of {', '.join(map(repr, self.choices))}"
                 if self.choices

@@ -89,7 +89,8 @@ MESSAGES: list[tuple[Any, Any, str]] = [
     (tuple[int, ...], 3, "n.w: 3 is an int, wanted list of int"),
     (tuple[int, ...], "12", "n.w: '12' is a str, wanted list of int"),
     (tuple[int, ...], [1, "a"], "n.w: [1, 'a'] is a list, wanted list of int"),
-    (tuple[int, str], [1], "n.w: [1] is a list, wanted list of int or str"),
+    (tuple[int, str], [1], "n.w: [1] is a list, wanted list of int or str, 2 of them"),
+    (tuple[int, int], [1, 2, 3], "n.w: [1, 2, 3] is a list, wanted list of int, 2 of them"),
     (int | Literal["all"], "some", "n.w: 'some' is a str, wanted int or 'all'"),
 ]
 
