@@ -36,6 +36,12 @@ def _foresee(
     if prompt is not None and (not prompt.slots) != (not visual):
         wires = f"{len(visual)} {'wire' if len(visual) == 1 else 'wires'} of visual tokens"
         raise _uneven(prompt.slots, wires)
+    if prompt is not None and len(prompt.slots) != len(visual):
+        tiles = [t.tiles if isinstance(t, KnownTokens) else None for t in visual]
+        most = sum(tile for tile in tiles if tile is not None)
+        if None not in tiles and len(prompt.slots) > most:  # a picture has one tile or more
+            exact = "" if most == len(visual) else "at most "
+            raise _uneven(prompt.slots, exact + _pictures(most, len(visual)))
     limit = max_length or (facts.max_length if facts is not None else None)
     counts = [t.total if isinstance(t, KnownTokens) else len(t) for t in visual if t is not None]
     tokens_known = sum(count for count in counts if count is not None)
@@ -148,8 +154,11 @@ def _fill(prompt: Prompt, visual: tuple[VisualTokens, ...]) -> list[_Part]:
 
 
 def _counted(visual: tuple[VisualTokens, ...]) -> str:
-    pictures = sum(tokens.source.frames for tokens in visual)
-    wires = f"{len(visual)} {'wire' if len(visual) == 1 else 'wires'}"
+    return _pictures(sum(tokens.source.frames for tokens in visual), len(visual))
+
+
+def _pictures(pictures: int, wired: int) -> str:
+    wires = f"{wired} {'wire' if wired == 1 else 'wires'}"
     return f"{pictures} {'picture' if pictures == 1 else 'pictures'} on {wires}"
 
 

@@ -251,13 +251,13 @@ def test_a_budget_that_cannot_be_kept_is_refused_while_planning(
 
 
 def test_more_slots_than_pictures() -> None:
-    """A question that writes `<image>` twice about one picture."""
+    """A question that writes `<image>` twice about one picture, found while planning."""
     told = run("visionzip", f"image={PICTURE}", "question=<image> <image> ?")
-    assert told.code == 1
-    assert told.err[:2] == [
+    assert (told.code, told.out) == (2, "")
+    assert told.err == [
         "error: place_tokens: the prompt has 2 <image>, but 1 picture on 1 wire came; give every picture one "
         "<image>, or every wire one slot (render_chat: question, images, media)",
-        at("base/llava15.yaml", "placed", "place_tokens"),
+        *planned_at("base/llava15.yaml", "placed", "place_tokens", "prompt"),
     ]
 
 

@@ -165,6 +165,11 @@ def test_planning_finds_what_cannot_fit(llm: Held) -> None:
     )
     with pytest.raises(PromptError, match="has 1 <image>, but 0 wires of visual tokens came"):
         place_tokens.foresee(llm, one, **widgets)
+    two = KnownPrompt((Slot("image"), Slot("image")))
+    with pytest.raises(PromptError, match="has 2 <image>, but 1 picture on 1 wire came"):
+        place_tokens.foresee(llm, two, KnownTokens(tiles=1), **widgets)
+    for unsure in (KnownTokens(tiles=2), KnownTokens(), None):
+        place_tokens.foresee(llm, two, unsure, **widgets)
     with pytest.raises(WiringError, match="wire 1 holds tokens of width 33"):
         place_tokens.foresee(llm, one, KnownTokens(width=33), **widgets)
     assert place_tokens.foresee(None, None, None, **widgets) is None
