@@ -34,7 +34,7 @@ ROOM = 16  # frames by which the keys and values of a clip of unknown length gro
 # -- time --------------------------------------------------------------------------------------------------
 
 
-def time_value(rule: Rule, index: int, length: int | None, scale: float = 1.0) -> float:
+def time_value(where: str, rule: Rule, index: int, length: int | None, scale: float = 1.0) -> float:
     """When frame `index` of a sequence of `length` frames is; a WiringError when the rule needs the length.
 
     `fraction`: index / length; `fraction_inclusive`: index / (length - 1); `index`: the number itself.
@@ -43,7 +43,7 @@ def time_value(rule: Rule, index: int, length: int | None, scale: float = 1.0) -
         return index * scale
     if length is None:
         raise WiringError(
-            f"time {rule!r} needs the number of frames of the clip, which is not known while frames arrive; "
+            f"{where}.time: {rule} needs to know how many frames the clip has, and they are still arriving; "
             "set time: index, or say the length"
         )
     return index / (length if rule == "fraction" else max(length - 1, 1)) * scale
@@ -118,7 +118,7 @@ class Sequences:
                     f"{where}: the tiles of sequence {sequence} are frames {_few(came)}, but it has {said}"
                 )
             total = said or (None if first else len(rows))
-            time[rows] = torch.tensor([time_value(rule, at, total, scale) for at in came])
+            time[rows] = torch.tensor([time_value(where, rule, at, total, scale) for at in came])
         return cls(tuple(map(tuple, found.values())), time)
 
     def by_length(self) -> list[Tensor]:
