@@ -500,6 +500,7 @@ def make_tokenizer(first: str = "<pad>", last: tuple[str, ...] = ()) -> Tokenize
 def save(folder: Path, tensors: dict[str, np.ndarray[Any, Any]], config: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes for its owner alone
     write_json(folder / "config.json", config)
 
 
