@@ -1,6 +1,6 @@
 """Fewer tokens of a clip before the language model: PruneVid's first stage, in three nodes of their own.
 
-N = tokens, T = frames, S = segments, P = places of a frame, C = width
+N = tokens, T = frames, F = those that have tokens, S = segments, P = places of a frame, C = width
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def cluster_temporal(
 ) -> Segments:
     """The clip in segments: DPC-KNN on the means of the frames' tokens, then short runs join a neighbour.
 
-    A short clip has fewer neighbours and 1 cluster at least. Tokens without patches do not count. Errors:
-    WiringError for a single frame, a frame without tokens, and nan. Source: PruneVid, released code.
+    A short clip has fewer neighbours and 1 cluster at least. Tokens without patches do not count, nor do
+    frames without tokens (dropped, or pooled in time): they go with the frame before. Errors: WiringError for
+    a single frame, and nan. Source: PruneVid, released code.
 
     tokens: all tokens of the clip, of any stage; each belongs to the frame of its home.
     ratio: clusters as a part of the frames, rounded down (PruneVid's temporal_segment_ratio, gamma).
@@ -58,14 +59,15 @@ def cluster_temporal(
     seed: of the noise.
     single: a single frame is an `error`, because it is mostly a picture in a video's place; or `one_segment`.
     """
-    frames = tokens.source.frames
+    feature_FC, there_T = _frame_means(tokens)
+    frames = len(feature_FC)
     _check_single(frames, single)
-    feature_TC = _frame_means(tokens, frames)
-    check_finite("cluster_temporal", tokens, feature_TC)
-    noise_1T = None if noise == "none" else _drawn(frames, seed, tokens.device)[None]
+    check_finite("cluster_temporal", tokens, feature_FC)
+    noise_1F = None if noise == "none" else _drawn(frames, seed, tokens.device)[None]
     clusters = max(int(frames * ratio), 1)
-    label_1T = dpc_knn(feature_TC[None], clusters, neighbours, noise=noise_1T).label
-    return Segments(run_numbers(refine_clusters(label_1T))[0])
+    label_1F = dpc_knn(feature_FC[None], clusters, neighbours, noise=noise_1F).label
+    segment_F = run_numbers(refine_clusters(label_1F))[0]
+    return Segments(segment_F[(there_T.cumsum(0) - 1).clamp_min(0)])
 
 
 def _check_single(frames: int, single: str) -> None:
@@ -76,19 +78,20 @@ def _check_single(frames: int, single: str) -> None:
         )
 
 
-def _frame_means(tokens: Tokens, frames: int) -> Tensor:
-    """[T, C] at least float32; a WiringError for a frame without tokens."""
+def _frame_means(tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """[F, C] at least float32, of the F frames that have tokens; and which these are, [T] bool."""
+    frames = tokens.source.frames
     frame_N = tokens.frame.masked_fill(tokens.count == 0, frames)
     one_N = torch.ones(len(tokens), device=tokens.device)
     count_T = torch.zeros(frames + 1, device=tokens.device).index_add_(0, frame_N, one_N)[:frames]
-    if not bool((count_T > 0).all()):
-        frame = int((count_T == 0).nonzero()[0, 0])
+    there_T = count_T > 0
+    if not bool(there_T.any()):
         raise WiringError(
-            f"cluster_temporal.tokens: frame {frame} of {frames} has no tokens; cut the clip into segments "
-            "before tokens of whole frames are dropped"
+            "cluster_temporal.tokens: none stands for a patch, and no frame can be compared; wire the tokens "
+            "of the frames"
         )
     sums = [s for _, s in group_sums(tokens.features, *by_group(frame_N, frames), one_N)]
-    return torch.cat(sums) / count_T[:, None]
+    return (torch.cat(sums) / count_T[:, None])[there_T], there_T
 
 
 def _drawn(count: int, seed: int, device: torch.device) -> Tensor:
@@ -116,10 +119,10 @@ def merge_static(
     """The mean of the tokens of a place that stays alike over a segment, once; the others as they are.
 
     A place is where the patch is that a token stands for most. It is static when every frame of the segment
-    has one token there and the mean cosine of all their pairs is above `tau`; in a segment of one frame
-    nothing is. Order: of each segment the static tokens, then frame by frame the others, which become
-    DYNAMIC; tokens without patches stay what they are. Errors: WiringError for segments of another clip, and
-    nan. Source: PruneVid, released code; a zero vector has cosine 0 here.
+    that has tokens has one there and the mean cosine of all their pairs is above `tau`; where only one frame
+    has any, nothing is. Order: of each segment the static tokens, then frame by frame the others, which
+    become DYNAMIC; tokens without patches stay what they are. Errors: WiringError for segments of another
+    clip, and nan. Source: PruneVid, released code; a zero vector has cosine 0 here.
 
     tokens: of any stage; each belongs to the frame of its home.
     segments: of the same clip.
@@ -169,7 +172,10 @@ def _by_frame(tokens: TokensT) -> TokensT:
 
 
 def _whole_places(tokens: Tokens, segment_T: Tensor) -> tuple[Tensor, int]:
-    """[N] long, and G: places of a segment where each of its frames has one token; G for all other tokens."""
+    """[N] long, and G: places of a segment where each of its frames has one token; G for all other tokens.
+
+    Frames without any token do not count.
+    """
     frame_N, (place_N, places) = tokens.frame, place_of(tokens)
     frames, there_N = len(segment_T), place_N >= 0
     cell_N = torch.where(there_N, frame_N * places + place_N, frames * places)
@@ -181,7 +187,8 @@ def _whole_places(tokens: Tokens, segment_T: Tensor) -> tuple[Tensor, int]:
     slot_N = segment_T[frame_N] * places + place_N.clamp_min(0)
     filled_X = torch.zeros(frames * places, dtype=torch.long, device=tokens.device)
     filled_X = filled_X.index_add_(0, slot_N, alone_N.long())
-    length_T = torch.zeros_like(segment_T).index_add_(0, segment_T, torch.ones_like(segment_T))
+    some_T = torch.zeros_like(segment_T).index_fill_(0, frame_N[there_N], 1)
+    length_T = torch.zeros_like(segment_T).index_add_(0, segment_T, some_T)
     whole_X = filled_X == length_T.repeat_interleave(places)
     whole_X = whole_X & (filled_X > 0)
     number_X = whole_X.cumsum(0) - 1

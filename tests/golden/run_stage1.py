@@ -81,7 +81,7 @@ def stage1(case: Case) -> None:
     case.check(out.features, "tokens", tolerance="tokens")
     case.check(assignment(out), "assignment")
 
-    feature = _frame_means(tokens, len(frames))[None]
+    feature = _frame_means(tokens)[0][None]
     label = dpc_knn(feature, int(len(frames) * gamma), k).label
     case.check(label[0], "frame_labels")
     case.check(refine_clusters(label)[0], "refined_labels")

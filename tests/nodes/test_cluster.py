@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tokenloom.nodes.cluster import cluster_spatial, cluster_temporal, merge_static
 from tokenloom.nodes.merge import merge_contextual
+from tokenloom.nodes.pool import pool_tokens
 from tokenloom.nodes.select import select_dominant
 from tokenloom.runtime.errors import WiringError
 from tokenloom.runtime.foreseen import KnownTokens
@@ -103,14 +104,37 @@ def test_tokens_without_patches_do_not_count_for_segments() -> None:
     assert cluster_temporal(loud).of_frame.equal(want.of_frame)
 
 
-def test_a_frame_without_tokens() -> None:
-    """Which one, and what to do."""
-    tokens = clip(4)
+def test_frames_without_tokens_go_with_the_frame_before() -> None:
+    """Dropped at a start, inside a scene and at its end: scenes are still found, and places still static."""
+    tokens = clip(16, seed=4)
+    kept = torch.ones(16, dtype=torch.bool)
+    kept[[0, 2, 8]] = False
+    segments = cluster_temporal(tokens.select(kept[tokens.frame]), ratio=4 / 13)
+    assert segments.lengths.tolist() == [4, 5, 3, 4]
+    merged = merge_static(tokens.select(kept[tokens.frame]), segments)
+    want = [[16 * t + p for t in (1, 3)] for p in range(16) if p % 4 < 2]
+    assert members(merged)[:8] == want
+
+
+def test_after_pooling_in_time() -> None:
+    """Eight moments of a clip of 16 frames: two of every scene, in which the left half stands still."""
+    pooled = pool_tokens(clip(16), grid=(4, 4), frames=8)
+    segments = cluster_temporal(pooled, ratio=0.5)
+    assert segments.lengths.tolist() == [4, 4, 4, 4]
+    merged = merge_static(pooled, segments, tau=0.95)
+    static = [m for m, kind in zip(members(merged), merged.kind, strict=True) if kind == Kind.STATIC]
+    assert [m[0] % 16 for m in static] == [p for p in range(16) if p % 4 < 2] * 4
+    assert len(merged) == 4 * (8 + 2 * 8)
+    assert merged.coverage().gt(0).all()
+
+
+def test_no_patches_at_all() -> None:
+    """There is nothing to compare frames by."""
     with pytest.raises(WiringError) as caught:
-        cluster_temporal(tokens.select(tokens.frame != 2))
+        cluster_temporal(clip(4).select(torch.tensor([], dtype=torch.long)))
     assert str(caught.value) == (
-        "cluster_temporal.tokens: frame 2 of 4 has no tokens; cut the clip into segments before tokens of "
-        "whole frames are dropped"
+        "cluster_temporal.tokens: none stands for a patch, and no frame can be compared; wire the tokens "
+        "of the frames"
     )
 
 
