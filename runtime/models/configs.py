@@ -183,7 +183,8 @@ def language_config(files: Files) -> tuple[str, Json]:
         family = "llama"  # released 1.5 configurations without `architectures`
     if family is None:
         raise CheckpointError(
-            f"{where}: language model {', '.join(map(str, kinds))} is not known; known: llama, mistral, qwen2"
+            f"{where}: language model {', '.join(map(str, kinds))} is not known; known: llama, mistral, "
+            "qwen2, internlm2"
         )
     config = _complete(family, "language", raw, where)
     if family == "internlm2":
@@ -195,6 +196,9 @@ def language_config(files: Files) -> tuple[str, Json]:
     config.setdefault("num_key_value_heads", config["num_attention_heads"])
     config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
     _check_sizes(config, where, ("vocab_size", "num_key_value_heads", "head_dim", "max_position_embeddings"))
+    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
+    if heads % groups:
+        raise CheckpointError(f"{where}: {heads} heads over {groups} key-value heads, wanted a multiple")
     return family, config
 
 
@@ -220,7 +224,7 @@ def tower_config(raw: Json, where: str) -> tuple[str, Json]:
         raw = {"model_type": raw.get("model_type", "clip"), **raw["vision_config"]}
     kind = str(raw.get("model_type", "clip_vision_model"))
     if kind not in TOWER_FAMILIES:
-        raise CheckpointError(f"{where}: vision tower {kind!r} is not known; known: CLIP, SigLIP")
+        raise CheckpointError(f"{where}: vision tower {kind!r} is not known; known: CLIP, SigLIP, InternViT")
     config = _complete(TOWER_FAMILIES[kind], "tower", raw, where)
     _check_sizes(config, where, ("image_size", "patch_size", "num_channels"))
     return TOWER_FAMILIES[kind], config

@@ -240,9 +240,7 @@ def language_facts(family: str, config: Json, files: Files) -> LanguageFacts:
     given, top = files.generation, files.config
     longest = config["max_position_embeddings"]
     rope = _first(config.get("rope_parameters"), config.get("rope_scaling")) or {}
-    if (
-        rope.get("rope_type", rope.get("type")) == "dynamic"
-    ):  # scaled to more positions than it was trained on
+    if rope.get("rope_type", rope.get("type")) == "dynamic":  # made for more positions than trained on
         longest = int(longest * rope["factor"])
     limit = top.get("tokenizer_model_max_length") if files.layout == "original" else None
     eos = _first(given.get("eos_token_id"), config.get("eos_token_id"), top.get("eos_token_id"), ())

@@ -218,7 +218,7 @@ def test_tokenloom_json(tmp_path: Path) -> None:
         ({"hidden_size": "24"}, "hidden_size is '24', wanted a positive whole number"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0, wanted a positive whole number"),
         ({"model_type": "llava_gemma", "architectures": []},
-         "language model llava_gemma is not known; known: llama, mistral, qwen2"),
+         "language model llava_gemma is not known; known: llama, mistral, qwen2, internlm2"),
         ({"mm_vision_tower": None}, "mm_vision_tower is None, wanted a name"),
     ],
 )  # fmt: skip
