@@ -44,8 +44,9 @@ class Given:
         return self != Given()
 
     def dump(self) -> str:
-        """One line of JSON, for `Given.load`."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
+        """One line of JSON, for `Given.load`, from whatever folder."""
+        values = asdict(self) | {"vision_tower": self.tower}
+        return json.dumps({name: value for name, value in values.items() if value is not None})
 
     @classmethod
     def load(cls, text: str) -> Given:

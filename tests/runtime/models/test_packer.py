@@ -203,6 +203,14 @@ def test_other_towers(tmp_path: Path) -> None:
     assert found.load().module.state_dict()[name].equal(inside[name])
 
 
+def test_a_relative_tower_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is where it was when the handle was made."""
+    monkeypatch.chdir(MADE)
+    handle = load_model(checkpoint=str(MADE), vision_tower="vision_tower").vision
+    monkeypatch.chdir(tmp_path)
+    assert handle.load().facts.depth == 24
+
+
 def test_a_tower_with_pickled_weights(tmp_path: Path) -> None:
     """As openai's: the command writes a new folder, to be named instead."""
     bare, apart = written(tmp_path / "bare", drop=TOWER), tmp_path / "clip"
