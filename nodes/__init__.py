@@ -34,6 +34,9 @@ from .prompt import render_chat as render_chat
 from .prune import prune_by_attention as prune_by_attention
 from .prune import prune_random as prune_random
 from .prune import prune_uniform as prune_uniform
+from .pvc import encode_pvc as encode_pvc
+from .pvc import project_pvc as project_pvc
+from .pvc import repeat_frames as repeat_frames
 from .read import read_tokens as read_tokens
 from .sample import sample_frames as sample_frames
 from .select import select_dominant as select_dominant
