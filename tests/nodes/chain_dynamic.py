@@ -15,11 +15,13 @@ def dynamic(checkpoint: str, image: Path) -> dict[str, Any]:
     model = nodes.load_model(checkpoint=checkpoint, dtype="float32", device="cpu")
     frames = nodes.load_image(path=image)
     tiles = nodes.tile_dynamic(model.chat, frames, frames, max_num=4, min_num=2, thumbnail=False)
-    usual = nodes.tile_dynamic(model.chat, frames)
+    opened = nodes.load_media(path=image, frames=3, rule="internvl")
+    usual = nodes.tile_dynamic(model.chat, opened)
     patches = nodes.encode_vision(model.vision, tiles, features="patch")
     return {
         "load_model": model,
         "load_image": frames,
+        "load_media": opened,
         "tile_dynamic": tiles,
         "tile_dynamic_2": usual,
         "encode_vision": patches,
@@ -39,7 +41,8 @@ nodes:
     max_num: 4
     min_num: 2
     thumbnail: false
-  tile_dynamic_2: {node: tile_dynamic, chat: $load_model.chat, frames: $load_image}
+  load_media: {node: load_media, path: $image, frames: 3, rule: internvl}
+  tile_dynamic_2: {node: tile_dynamic, chat: $load_model.chat, frames: $load_media}
   encode_vision: {node: encode_vision, vision: $load_model.vision, tiles: $tile_dynamic, features: patch}
 """
 
