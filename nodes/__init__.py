@@ -13,6 +13,7 @@ from .inspect import heatmap_overlay as heatmap_overlay
 from .inspect import mask_to_indices as mask_to_indices
 from .inspect import token_mask_preview as token_mask_preview
 from .kv import compress_kv as compress_kv
+from .load_media import load_media as load_media
 from .media import load_image as load_image
 from .media import load_video as load_video
 from .merge import merge_contextual as merge_contextual
