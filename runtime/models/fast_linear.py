@@ -22,15 +22,22 @@ def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return linear(flat.to_mkldnn(), weight, bias).to_dense().view(*x.shape[:-1], len(weight))
 
 
-def fast_sequential(layers: nn.Sequential, x: Tensor) -> Tensor:
-    """`layers(x)`, its linear layers by `fast_linear`."""
-    for layer in layers:
-        x = fast_linear(x, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else layer(x)
-    return x
+def fast_module(module: nn.Module, x: Tensor) -> Tensor:
+    """`module(x)`: of a linear layer, and of those of a sequence, by `fast_linear`."""
+    if isinstance(module, nn.Sequential):
+        for layer in module:
+            x = fast_module(layer, x)
+        return x
+    if type(module) is nn.Linear:  # others may compute something else
+        return fast_linear(x, module.weight, module.bias)
+    out: Tensor = module(x)
+    return out
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
     if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or not x.numel():
+        return False
+    if not weight.numel() or torch.is_autocast_enabled("cpu"):
         return False
     backend: Any = torch.backends.mkldnn
     return not torch.is_grad_enabled() and bool(backend.is_available() and backend.enabled)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from ..errors import CheckpointError
-from .fast_linear import fast_linear, fast_sequential
+from .fast_linear import fast_linear, fast_module
 
 EPSILON = 1e-6
 
@@ -86,7 +86,7 @@ class TokenPacker(nn.Module):
         key_ND, value_ND = self.keys(level_NE), self.values(level_NE)
         attend = self.attend if self.training else self.attend_rearranged
         found_GD = attend(query_GD, key_ND[row_GP], value_ND[row_GP], real_GP, heads=heads)
-        return fast_sequential(self.mlp, found_GD)
+        return fast_module(self.mlp, found_GD)
 
     def queries(self, point_GD: Tensor) -> Tensor:
         """[G, D] of the windows' middles."""
@@ -94,11 +94,11 @@ class TokenPacker(nn.Module):
 
     def keys(self, level_NE: Tensor) -> Tensor:
         """[N, D] of the levels."""
-        return cast("Tensor", self.ln_k_1(fast_sequential(self.k_proj_1, level_NE)))
+        return cast("Tensor", self.ln_k_1(fast_module(self.k_proj_1, level_NE)))
 
     def values(self, level_NE: Tensor) -> Tensor:
         """[N, D] of the levels."""
-        return cast("Tensor", self.ln_v_1(fast_sequential(self.v_proj_1, level_NE)))
+        return cast("Tensor", self.ln_v_1(fast_module(self.v_proj_1, level_NE)))
 
     def attend(
         self,

@@ -13,7 +13,6 @@ from torch.nn.functional import interpolate
 
 from tokenloom.runtime import cost
 from tokenloom.runtime.errors import CheckpointError
-from tokenloom.runtime.models.fast_linear import fast_linear, fast_sequential
 from tokenloom.runtime.models.handle import ProjectorFacts
 from tokenloom.runtime.models.projector import build_projector
 from tokenloom.runtime.models.tokenpacker import TokenPacker, middles, usual_heads, window_places
@@ -195,36 +194,6 @@ def test_flops_by_hand() -> None:
     attention = 2 * 576 * 8 * 1024 * 2 + 2 * 144 * 5 * 1024 * 1024
     assert got == mlps + attention + 2 * 144 * (1024 * 4096 + 4096 * 4096)
     assert mlps == pytest.approx(12.1e9, rel=0.01)
-
-
-def test_linear_layers_by_onednn_are_equal_but_for_rounding() -> None:
-    """In inference on a CPU; any number of axes, with and without bias, and nothing at all."""
-    layer = nn.Linear(40, 24)
-    layers = nn.Sequential(layer, nn.GELU(), nn.Linear(24, 3))
-    x = torch.randn(2, 5, 40)
-    with torch.no_grad():
-        torch.testing.assert_close(fast_linear(x, layer.weight, layer.bias), layer(x))
-        torch.testing.assert_close(fast_linear(x, layer.weight), x @ layer.weight.T)
-        torch.testing.assert_close(fast_sequential(layers, x), layers(x))
-        assert fast_linear(x[:0], layer.weight, layer.bias).shape == (0, 5, 24)
-        assert fast_linear(x.bfloat16(), layer.weight.bfloat16()).dtype == torch.bfloat16
-
-
-def test_linear_layers_of_training_are_torchs_own() -> None:
-    """Gradients flow, and the numbers are those of the layer."""
-    layer, x = nn.Linear(40, 24), torch.randn(7, 40)
-    got = fast_linear(x, layer.weight, layer.bias)
-    assert got.equal(layer(x))
-    got.sum().backward()
-    assert layer.weight.grad is not None
-
-
-def test_onednn_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With torch's own switch."""
-    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
-    layer, x = nn.Linear(40, 24), torch.randn(7, 40)
-    with torch.no_grad():
-        assert fast_linear(x, layer.weight, layer.bias).equal(layer(x))
 
 
 @pytest.mark.gpu
