@@ -15,7 +15,7 @@ from ..runtime.foreseen import KnownTokens
 from ..runtime.models.handle import Model, ProjectorFacts
 from ..runtime.models.projector import Projector
 from ..runtime.node import node
-from ..runtime.patch_groups import whole_groups
+from ..runtime.patch_groups import not_whole, whole_groups
 from ..runtime.values import Kind, Tokens, VisualTokens
 from ..runtime.widgets import Range
 
@@ -100,7 +100,10 @@ def foreseen_groups(
         _check_width(where, tokens.width, facts, side)
     per_tile = None
     if tokens.per_tile is not None and tokens.cls_token is not None:
-        per_tile = (tokens.per_tile - tokens.cls_token) // side**2
+        patches = tokens.per_tile - tokens.cls_token
+        per_tile, left = divmod(patches, side**2)
+        if left:
+            raise not_whole(where, f"{patches} tokens per tile", side)
     return replace(tokens, per_tile=per_tile, cls_token=False, width=facts.outputs)
 
 

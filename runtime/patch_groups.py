@@ -28,7 +28,12 @@ def whole_groups(where: str, tokens: Tokens, side: int, *, by_column: bool = Fal
         row_GP = row_GP[(row_GP >= 0).all(1)]
         if row_GP.numel() == len(tokens):
             return row_GP
-    raise WiringError(
-        f"{where}.tokens: {len(tokens)} tokens of {source.rows} x {source.cols} patches per tile are "
-        f"not whole groups of {side} x {side} patches; wire the tower's patches, and select after this node"
+    raise not_whole(where, f"{len(tokens)} tokens of {source.rows} x {source.cols} patches per tile", side)
+
+
+def not_whole(where: str, came: str, side: int) -> WiringError:
+    """The error for tokens that are not whole groups."""
+    return WiringError(
+        f"{where}.tokens: {came} are not whole groups of {side} x {side} patches; wire the tower's patches, "
+        "and select after this node"
     )

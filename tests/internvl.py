@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokenloom.runtime.values import Tile, Tiles
+
 from .checkpoints import save, shaken, write_json
 
 SIDE, PATCH, DEPTH = 28, 7, 3  # pixels: 4 x 4 patches
@@ -147,3 +149,11 @@ def write_tokenizer(folder: Path, *, dummy_prefix: bool = True) -> None:
         "pad_token": "</s>", "unk_token": "<unk>",
         "added_tokens_decoder": {str(i): {"content": text, "special": True} for i, text in special.items()},
     })  # fmt: skip
+
+
+def tiles(*counts: int, side: int = SIDE) -> Tiles:
+    """Random pictures of so many tiles each."""
+    frames = [frame for frame, count in enumerate(counts) for _ in range(count)]
+    layout = tuple(Tile(frame=frame, box=(0, 0, side, side)) for frame in frames)
+    pixels = torch.randn(len(frames), 3, side, side, generator=torch.Generator().manual_seed(3))
+    return Tiles(pixels, layout, ((side, side),) * len(counts), (0.0,) * len(counts))

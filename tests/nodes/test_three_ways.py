@@ -19,6 +19,7 @@ from tokenloom.runtime.registry import all_nodes
 from tokenloom.runtime.run import run
 from tokenloom.runtime.yamlfile import load
 
+from ..internvl import write_internvl
 from ..qwen import write_qwen
 from ..same import differences
 from .chains import CHAINS
@@ -89,6 +90,7 @@ class Ways:
 def ways(tmp_path_factory: pytest.TempPathFactory) -> Ways:
     folder = tmp_path_factory.mktemp("ways")
     write_qwen(folder / "qwen")
+    write_internvl(folder / "internvl")
     drawing = torch.zeros(60, 80, 3, dtype=torch.uint8)
     drawing[20:40, 30:60] = 255
     Image.fromarray(drawing.numpy()).save(folder / "mask.png")
@@ -100,6 +102,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Ways:
             "next_checkpoint": "tiny-random-next",
             "tower": str(tower),
             "qwen": str(folder / "qwen"),
+            "internvl": str(folder / "internvl"),
             "image": MEDIA / "shapes.png",
             "video": MEDIA / "shapes.mp4",
             "mask": folder / "mask.png",

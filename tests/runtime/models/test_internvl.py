@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.internvl import CONTEXT, SIDE, write_internvl
+from tests.internvl import CONTEXT, SIDE, tiles, write_internvl
 from tokenloom.nodes import (
     encode_vision,
     generate,
@@ -26,7 +26,7 @@ from tokenloom.nodes.models import Loaded
 from tokenloom.runtime.errors import CheckpointError
 from tokenloom.runtime.models.handle import ImageFacts
 from tokenloom.runtime.models.intern import native_language_tensors
-from tokenloom.runtime.values import LLMInput, Prompt, Tile, Tiles
+from tokenloom.runtime.values import LLMInput, Prompt, Tiles
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +39,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def loaded(folder: Path) -> Loaded:
     return load_model(checkpoint=str(folder), dtype="float32", device="cpu")
-
-
-def tiles(*counts: int, side: int = SIDE) -> Tiles:
-    """Pictures of so many tiles each."""
-    frames = [frame for frame, count in enumerate(counts) for _ in range(count)]
-    layout = tuple(Tile(frame=frame, box=(0, 0, side, side)) for frame in frames)
-    torch.manual_seed(3)
-    size = ((side, side),) * len(counts)
-    return Tiles(torch.randn(len(frames), 3, side, side), layout, size, (0.0,) * len(counts))
 
 
 def prompted(model: Loaded, given: Tiles, question: str = "what is it?") -> LLMInput:
