@@ -30,7 +30,8 @@ def fresh(width: int = 1024, outputs: int = 4096) -> torch.Tensor:
     """[1, 144, outputs] of new weights: any grid, any number of levels, gradients as usual."""
     packer = TokenPacker(width, outputs, levels=len(LEVELS))
     hidden = [torch.randn(1, 24, 24, width) for _ in LEVELS]
-    return packer(hidden[-1], torch.cat(hidden, -1), scale=2)
+    tokens: torch.Tensor = packer(hidden[-1], torch.cat(hidden, -1), scale=2)
+    return tokens
 
 
 if __name__ == "__main__":

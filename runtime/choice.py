@@ -69,10 +69,10 @@ def scores(results: Iterable[tuple[str, bool]]) -> Table:
     MVBench's leaderboard the second.
     """
     counts: dict[str, list[int]] = {}
-    for task, right in results:
+    for task, correct in results:
         count = counts.setdefault(task, [0, 0])
         count[0] += 1
-        count[1] += right
+        count[1] += correct
     lines = [(task, asked, right, 100 * right / asked) for task, (asked, right) in counts.items()]
     asked, right = sum(line[1] for line in lines), sum(line[2] for line in lines)
     means = (

@@ -63,7 +63,7 @@ class Case:
     def weights(self) -> Path:
         return self.folder / "weights"
 
-    def tolerance(self, name: str) -> dict[str, float]:
+    def tolerance(self, name: str) -> dict[str, Any]:
         """rtol and atol of the case for a tensor or group of that name; one that is not named counts as 0."""
         if "tolerance" in self.facts:  # by group, or flat: one for all floats of the case, beside remarks
             said = self.facts["tolerance"]

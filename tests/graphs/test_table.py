@@ -11,10 +11,8 @@ from tokenloom.runtime.values import Kind, VisualTokens
 CLIP = Path(__file__).parents[2] / "examples" / "media" / "shapes.mp4"
 
 
-def tokens_of(graph: str, **given: object) -> VisualTokens:
-    return cast(
-        "VisualTokens", run(graph, video=CLIP, count=4, max_new_tokens=1, cache=False, **given)["tokens"]
-    )
+def tokens_of(graph: str) -> VisualTokens:
+    return cast("VisualTokens", run(graph, video=CLIP, count=4, max_new_tokens=1, cache=False)["tokens"])
 
 
 def test_fastv_keeps_its_part_of_the_clip() -> None:
