@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .. import context, cost
 from ..errors import CheckpointError
+from .fast_linear import fast_module
 from .handle import ProjectorFacts
 from .pvc import Compressor
 from .tokenpacker import TokenPacker
@@ -36,11 +37,10 @@ class Projector:
 
     def _projected(self, features: Tensor, pool: Callable[[Tensor], Tensor] | None) -> Tensor:
         if pool is None:
-            out: Tensor = self.module(features)
-            return out
+            return fast_module(self.module, features)
         if isinstance(self.module, nn.Sequential):
-            return self.module[-1](pool(self.module[:-1](features)))  # type: ignore[no-any-return]
-        return self.module(pool(features))  # type: ignore[no-any-return]
+            return fast_module(self.module[-1], pool(fast_module(self.module[:-1], features)))
+        return fast_module(self.module, pool(features))
 
 
 def build_projector(facts: ProjectorFacts) -> nn.Module:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from tokenloom.runtime.errors import CheckpointError
+from tokenloom.runtime.models import fast_linear
 from tokenloom.runtime.models.handle import ProjectorFacts
 from tokenloom.runtime.models.projector import Projector, build_projector, newline_of
 
@@ -39,6 +44,27 @@ def test_gradients_reach_the_projector() -> None:
     """Calling it directly keeps the graph, for tuning the projector alone."""
     out = Projector(build_projector(FACTS), FACTS)(torch.ones(2, 4))
     assert out.requires_grad
+
+
+@pytest.mark.parametrize("pool", [None, lambda hidden: hidden.mean(1)], ids=["all", "pooled"])
+@pytest.mark.parametrize("kind", ["linear", "mlp1x_gelu", "mlp2x_gelu", "mlp3x_gelu", "pixel_shuffle"])
+def test_linear_layers_run_by_onednn_in_inference(
+    kind: str, pool: Callable[[Tensor], Tensor] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them, pooled before the last or not; the same but for rounding as with gradients."""
+    facts = ProjectorFacts(kind=kind, inputs=12, outputs=16, ratio=1.0)
+    made, x = Projector(build_projector(facts), facts), torch.randn(2, 5, 12)
+    want, spelt = made(x, pool), list[bool]()
+
+    def seen(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        spelt.append(x.is_mkldnn)
+        return linear(x, weight, bias)
+
+    monkeypatch.setattr(fast_linear, "linear", seen)
+    with torch.no_grad():
+        torch.testing.assert_close(made(x, pool), want)
+    layers = [layer for layer in made.module.modules() if isinstance(layer, nn.Linear)]
+    assert spelt == [True] * len(layers)
 
 
 def test_newline_in_the_tokens_dtype() -> None:
