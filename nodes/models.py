@@ -58,7 +58,8 @@ def load_model(
 ) -> Loaded:
     """Tower, projector, language model and chat format of a checkpoint.
 
-    Read are LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, PLLaVA, TokenPacker, Video-LLaVA and Qwen2.5-VL.
+    Read are LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, PLLaVA, TokenPacker, Video-LLaVA, Qwen2.5-VL and
+    InternVL2.
 
     checkpoint: a folder, the name of a bundled checkpoint, or a hub id.
     revision: branch, tag or commit of a hub id.
@@ -107,7 +108,7 @@ def load_vision_tower(
     select_layer: int = -2,
     select_feature: Literal["patch", "cls_patch"] = "patch",
 ) -> Model[VisionTower]:
-    """A CLIP or SigLIP vision tower on its own.
+    """A CLIP, SigLIP or InternViT vision tower on its own.
 
     checkpoint: a folder or hub id of the tower alone; that of a whole checkpoint comes with load_model.
     revision: branch, tag or commit of a hub id.

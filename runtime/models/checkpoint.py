@@ -112,6 +112,11 @@ def open_projector(
         given.refuse(shown, "scale_factor", "has a projector that is no TokenPacker", "load_projector")
     if "ln_q.weight" in found:
         return _merger(folder, found, shown)
+    if any(tensor.name.startswith("mlp1.") for tensor in found.values()):
+        raise CheckpointError(
+            f"{shown}: InternVL's projector, of which no tensor says how many patches are a token; use "
+            "load_model, which reads that from config.json"
+        )
     weights = sorted(
         (n for n in found if n.endswith("weight")), key=lambda n: int(n.split(".")[0]) if "." in n else 0
     )

@@ -120,7 +120,6 @@ def tokenizer(case: Case) -> None:
     for row in case.facts["rows"]:
         [*pieces] = chat.encode(row["text"])
         assert [i for piece in pieces for i in piece] == row["ids"], row["text"]
-        assert chat.decode(row["ids"]) == row["decoded_skip_special"]
 
 
 class ToyTokenizer:

@@ -16,6 +16,7 @@ from tokenloom.nodes import (
     encode_vision,
     generate,
     load_model,
+    load_projector,
     place_tokens,
     prefill,
     project_pixel_shuffle,
@@ -283,3 +284,13 @@ def test_nothing_is_read_to_find_the_rows_of_packed_tensors(folder: Path) -> Non
         "k_proj": (Rows(2, 12, 18), (12, 24)),
         "v_proj": (Rows(2, 18, 24), (12, 24)),
     }
+
+
+def test_its_projector_alone_does_not_say_its_ratio(folder: Path) -> None:
+    """load_projector names the way out."""
+    with pytest.raises(CheckpointError) as error:
+        load_projector(checkpoint=str(folder))
+    assert str(error.value) == (
+        f"{folder}: InternVL's projector, of which no tensor says how many patches are a token; use "
+        "load_model, which reads that from config.json"
+    )
