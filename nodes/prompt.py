@@ -35,6 +35,7 @@ TemplateName = Literal[
     "pllava_videoqa",
     "pllava_plain",
     "internlm2-chat",
+    "internvl2_5",
     "plain",
     "tokenizer",
 ]

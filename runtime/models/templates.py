@@ -1,5 +1,5 @@
 """Chat templates as data: the strings of LLaVA's released conversation table (golden case `conversation`),
-Qwen2.5-VL's, InternVL2's, and the modes of PLLaVA's evaluation (golden case `eval_protocol`)."""
+Qwen2.5-VL's, InternVL's, and the modes of PLLaVA's evaluation (golden case `eval_protocol`)."""
 
 from __future__ import annotations
 
@@ -74,6 +74,10 @@ _MPT = (
 _INTERNVL = (
     "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, "
     "是一个有用无害的人工智能助手。"
+)
+_INTERNVL_25 = (
+    "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、"
+    "清华大学及多家合作单位联合开发的多模态大语言模型。"
 )
 _WATCH = (
     "Carefully watch the video and pay attention to the cause and sequence of events, the detail and "
@@ -169,6 +173,12 @@ TEMPLATES: dict[str, Template] = {
     "internlm2-chat": replace(
         _chatml(_INTERNVL),  # no line break between turns, as released
         around=("<img>", "</img>"),
+        breaks=True,
+        numbered=("Image-{n}: <image>\n", "Frame{n}: <image>\n"),
+    ),
+    "internvl2_5": replace(
+        _qwen(around=("<img>", "</img>")),
+        system=_INTERNVL_25,
         breaks=True,
         numbered=("Image-{n}: <image>\n", "Frame{n}: <image>\n"),
     ),

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.internvl import CONTEXT, SIDE, tiles, write_internvl
+from tests.checkpoints import native_language
+from tests.internvl import CONTEXT, SIDE, TEXT, tiles, write_internvl
 from tokenloom.nodes import (
     encode_vision,
     generate,
@@ -75,25 +76,25 @@ def test_every_native_tensor_is_the_one_that_was_packed(tmp_path: Path) -> None:
             assert tensor.is_contiguous()
 
 
-def test_a_llama_needs_no_conversion(tmp_path: Path) -> None:
-    """InternVL2-40B and others hold a language model under its native names."""
-    native = write_internvl(tmp_path)
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_other_language_models_need_no_conversion(tmp_path: Path, family: str) -> None:
+    """InternVL2-40B, and InternVL 2.5 and 3, hold a Llama or Qwen2 under its native names."""
+    write_internvl(tmp_path, template="internvl2_5")
     rest = {k: t for k, t in load_file(tmp_path / "model.safetensors").items() if "language" not in k}
-    text = {
-        f"language_model.{k.replace('model.language_model.', 'model.')}": t.contiguous()
-        for k, t in native.state_dict().items()
-        if "language_model" in k or k == "lm_head.weight"
-    }
+    native = native_language(family, **TEXT)
+    text = {f"language_model.{name}": tensor for name, tensor in native.state_dict().items()}
     save_file(rest | text, tmp_path / "model.safetensors")
     config = json.loads((tmp_path / "config.json").read_text())
-    config["llm_config"]["model_type"] = "llama"
+    config["llm_config"]["model_type"] = family
     (tmp_path / "config.json").write_text(json.dumps(config))
     model = loaded(tmp_path)
-    found = model.llm.load().module.state_dict()
-    assert found["lm_head.weight"].equal(native.lm_head.weight)
-    assert found["model.layers.1.mlp.up_proj.weight"].equal(
-        native.model.language_model.layers[1].mlp.up_proj.weight
-    )
+    found = model.llm.load()
+    assert all(found.module.state_dict()[name].equal(tensor) for name, tensor in native.state_dict().items())
+    turned, _ = found.rope(torch.zeros(1, 600, 24), torch.arange(600)[None])  # beyond 512: scaled
+    plain, _ = found.rope(torch.zeros(1, 500, 24), torch.arange(500)[None])
+    assert not turned[:, :500].equal(plain)
+    prompt = render_chat(model.chat, question="Q", system="")
+    assert prompt.text == "<|im_start|>user\n<img><image></img>\nQ<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_facts_are_the_checkpoints_own(folder: Path) -> None:

@@ -32,6 +32,10 @@ ONE = {
     "英文名叫InternVL, 是一个有用无害的人工智能助手。<|im_end|><|im_start|>user\nQ<|im_end|>"
     "<|im_start|>assistant\n",
 }
+ONE["internvl2_5"] = (
+    "<|im_start|>system\n你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合"
+    "开发的多模态大语言模型。<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
+)
 VIDEO_CHATGPT = (
     "You are Video-ChatGPT, a large vision-language assistant. You are able to understand the video content "
     "that the user provides, and assist the user with a variety of tasks using natural language.Follow the "
@@ -66,13 +70,15 @@ TWO = {
     "qwen2_5_vl": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA"
     "<|im_end|>\n<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n",
 }
-TWO["internlm2-chat"] = TWO["mpt"]
+TWO |= {"internlm2-chat": TWO["mpt"], "internvl2_5": TWO["qwen_1_5"]}
 PLLAVA = ("pllava", "pllava_mvbench", "pllava_videomme", "pllava_vcgbench", "pllava_videoqa")
 TWO |= dict.fromkeys(PLLAVA, "S USER: Q ASSISTANT:A</s>USER: R ASSISTANT:")
 TWO["pllava_plain"] = "S USER:Q ASSISTANT:A</s>USER:R ASSISTANT:"
 STOP = {
     "llava_v0": ("###",),
-    **dict.fromkeys(("chatml_direct", "mpt", "qwen_1_5", "qwen2_5_vl", "internlm2-chat"), ("<|im_end|>",)),
+    **dict.fromkeys(
+        ("chatml_direct", "mpt", "qwen_1_5", "qwen2_5_vl", "internlm2-chat", "internvl2_5"), ("<|im_end|>",)
+    ),
     "plain": (),
 }
 
