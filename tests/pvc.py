@@ -43,10 +43,11 @@ def native_vit() -> nn.Module:
     """An InternVLVisionModel."""
     from transformers import InternVLVisionConfig, InternVLVisionModel
 
-    config = InternVLVisionConfig(
-        **SHAPE, attention_bias=True, use_qk_norm=False, norm_type="layer_norm", layer_norm_eps=1e-6,
-        use_mean_pooling=True, attn_implementation="sdpa",
-    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "attention_bias": True, "use_qk_norm": False, "norm_type": "layer_norm", "layer_norm_eps": 1e-6,
+        "use_mean_pooling": True, "attn_implementation": "sdpa",
+    }  # fmt: skip
+    config = InternVLVisionConfig(**SHAPE, **settings)
     return _drawn(InternVLVisionModel(config), 5)
 
 

@@ -159,8 +159,10 @@ def part_print(checkpoint: Checkpoint, part: str, lora_alpha: float | None = Non
         return fingerprint(checkpoint.tokenizer_files, part, facts)
     section: Section = getattr(checkpoint, part)
     config = json.loads(json.dumps(section.config))
-    strength = [] if lora_alpha is None else [lora_alpha]
-    return fingerprint(_files(section), part, section.family, config, facts, *strength)
+    more: list[Any] = [] if lora_alpha is None else [lora_alpha]
+    if section.added:  # a data file says which tensor is what
+        more += [{ours: tensor.name for ours, tensor in {**section.tensors, **section.added}.items()}]
+    return fingerprint(_files(section), part, section.family, config, facts, *more)
 
 
 def _files(section: Section) -> Iterable[Path]:

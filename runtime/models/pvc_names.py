@@ -139,7 +139,7 @@ def _checked(name: str, value: Any, where: str) -> Any:
         return value
     if value is None and None in allowed:
         return None
-    wanted = f"some of {', '.join(PLACES)}" if name == "adaln_on" else _wanted(allowed)
+    wanted = f"some of {', '.join(PLACES)}" if name == "adaln_on" else _wanted(name, allowed)
     raise CheckpointError(f"{where} is {value!r}, wanted {wanted}")
 
 
@@ -147,9 +147,11 @@ def _words(allowed: tuple[Any, ...]) -> bool:
     return isinstance(allowed[0], str)
 
 
-def _wanted(allowed: tuple[Any, ...]) -> str:
+def _wanted(name: str, allowed: tuple[Any, ...]) -> str:
     if _words(allowed):
         return " or ".join(allowed)
+    if name == "layers":
+        return "a whole number"
     return {int: "a positive whole number", bool: "true or false"}.get(allowed[0], "a number")
 
 
