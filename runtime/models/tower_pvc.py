@@ -124,9 +124,12 @@ class PvcTower(InternTower):
         if shown:
             run.repeat(shown)
         run.layers(first, run.last, chunk, attended=split)
-        begin = int(not cls_token)
+        begin, hidden = int(not cls_token), run.state(feature)
         side = {n.key: run.state(at[n]) if n.channel == "hidden" else run.found[n.key] for n in at}
-        return TowerOutput(run.state(feature)[:, begin:], {key: x[:, begin:] for key, x in side.items()})
+        side = {key: x[:, begin:] for key, x in side.items()}
+        if begin and feature not in (at[n] for n in at if n.channel == "hidden"):
+            return TowerOutput(_moved_up(hidden, chunk), side)
+        return TowerOutput(hidden[:, begin:], side)
 
     def normed(
         self,
@@ -264,3 +267,13 @@ class _Run:
     def _remember(self, layer: int) -> None:
         if layer in self._keep and layer != self.last:  # later layers write into the buffer
             self.kept[layer] = self.hidden.clone()
+
+
+def _moved_up(hidden: Tensor, chunk: int) -> Tensor:
+    """[K, N - 1, D] in the memory of `hidden` [K, N, D], whose [CLS] rows go: no second buffer."""
+    tiles, places, width = hidden.shape
+    flat = hidden.view(-1, width)
+    for start in range(0, tiles, chunk):
+        part = hidden[start : start + chunk, 1:].clone().flatten(0, 1)
+        flat[start * (places - 1) :][: len(part)] = part
+    return flat[: tiles * (places - 1)].view(tiles, places - 1, width)
