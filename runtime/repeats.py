@@ -116,7 +116,15 @@ def _check_cells(layout: Sequence[Tile], clips: Sequence[int], cells: Cells) -> 
         places = [(tile.row, tile.col, tile.whole) for tile in tiles]
         model, wanted = first.setdefault(clips[frame], (frame, places))
         if places != wanted:
+            came, first_came = f"{len(places)} tiles", f"{len(wanted)}"
+            if len(places) == len(wanted):
+                came, first_came = f"{came} in {_rows(places)}", f"them in {_rows(wanted)}"
             raise MediaError(
-                f"repeat_frames.tiles: frame {frame} of a clip has {len(places)} tiles, frame {model} has "
-                f"{len(wanted)}; cut all frames alike (max_num: 1), or set cells: together"
+                f"repeat_frames.tiles: frame {frame} of a clip has {came}, frame {model} has {first_came}; "
+                "cut all frames alike (max_num: 1), or set cells: together"
             )
+
+
+def _rows(places: Sequence[tuple[int, int, bool]]) -> str:
+    count = 1 + max(row for row, _, whole in places if not whole)
+    return "1 row" if count == 1 else f"{count} rows"
