@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image as Pil
+from safetensors.torch import load_file, save_file
 
 from tokenloom import run
-from tokenloom.runtime.errors import MediaError, MediaNotice
+from tokenloom.nodes import encode_pvc, load_model, repeat_frames
+from tokenloom.runtime.errors import CheckpointError, MediaError, MediaNotice, WiringError
+from tokenloom.runtime.models.hub import BUNDLED
+from tokenloom.runtime.models.pvc_stream import PvcStream
 from tokenloom.runtime.result import Result
-from tokenloom.runtime.values import VisualTokens
+from tokenloom.runtime.values import Tile, Tiles, VisualTokens
 
 from .. import clips
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 PICTURE, CLIP = EXAMPLES / "media" / "shapes.png", EXAMPLES / "media" / "shapes.mp4"
 
 
@@ -83,8 +91,6 @@ def test_single_means_one_picture() -> None:
 
 def test_earlier_frames_do_not_know_of_later_ones(tmp_path: Path) -> None:
     """Two clips that part after the third frame: the same tokens up to there, others after."""
-    import numpy as np
-
     first = np.stack([clips.numbered(n) for n in (1, 2, 3, 4, 5)])
     other = np.stack([clips.numbered(n) for n in (1, 2, 3, 200, 99)])
     features = []
@@ -116,6 +122,71 @@ def test_bounds_beyond_the_clip(tmp_path: Path) -> None:
     assert str(error.value) == (
         "sample_frames: start 7.5 s is after the clip's end (3.000 s); choose an earlier one"
     )
+
+
+def test_pictures_of_several_shapes_are_no_clip(tmp_path: Path) -> None:
+    """Frames of a video are cut alike; as pictures of their own they may differ."""
+    for name, size in (("wide", (256, 128)), ("tall", (128, 256))):
+        Pil.new("RGB", size).save(tmp_path / f"{name}.png")
+    both = (tmp_path / "wide.png", tmp_path / "tall.png")
+    with pytest.raises(MediaError) as error:
+        ran("pvc", both, max_num=2, data_flag="video")
+    assert str(error.value) == (
+        "repeat_frames.tiles: frame 1 of a clip has 3 tiles in 2 rows, frame 0 has them in 1 row; cut all "
+        "frames alike (max_num: 1), or set cells: together"
+    )
+    assert len(tokens_of(ran("pvc", both, max_num=2))) == 6 * 4 * 64
+
+
+def test_tiles_of_another_size_than_the_towers() -> None:
+    """Said with both sizes."""
+    model = load_model(checkpoint="tiny-random-pvc")
+    tiles = Tiles(torch.zeros(1, 3, 64, 64), (Tile(frame=0, box=(0, 0, 9, 9)),), ((9, 9),), (0.0,))
+    with pytest.raises(MediaError, match=r"64x64"):
+        encode_pvc(model.vision, repeat_frames(tiles))
+
+
+def test_streaming_needs_the_length_for_times_that_depend_on_it() -> None:
+    """Fractions do; `index` does not."""
+    vision = load_model(checkpoint="tiny-random-pvc").vision
+    with pytest.raises(WiringError) as error:
+        PvcStream(vision)
+    assert str(error.value) == (
+        "PvcStream.time: fraction needs to know how many frames the clip has, and they are still arriving; "
+        "set time: index, or say the length"
+    )
+    PvcStream(vision, time="index")
+    PvcStream(vision, length=4)
+
+
+def renamed(folder: Path) -> Path:
+    """tiny-random-pvc with other names for its temporal attention than those that we propose."""
+    shutil.copytree(BUNDLED / "tiny-random-pvc", folder)
+    tensors = load_file(folder / "model.safetensors")
+    save_file(
+        {n.replace("temporal_attn", "mixer"): t for n, t in tensors.items()}, folder / "model.safetensors"
+    )
+    return folder
+
+
+def test_names_that_nobody_knows_are_an_edit_of_a_data_file(tmp_path: Path) -> None:
+    """Refused by name, with the way out; with a pvc.yaml that tells of them the answer is the same."""
+    folder = renamed(tmp_path / "theirs")
+    with pytest.raises(CheckpointError) as error:
+        ran("pvc", PICTURE, max_num=1, checkpoint=str(folder))
+    told = str(error.value)
+    assert "vision_model.encoder.layers.{2..3}.mixer.qkv.weight [36, 12]" in told
+    assert "say in a pvc.yaml beside config.json what they are called" in " ".join(told.split())
+    names = (
+        (ROOT / "runtime" / "models" / "pvc.yaml")
+        .read_text()
+        .replace("}.temporal_attn.qkv\n", "}.mixer.qkv\n")
+    )
+    (folder / "pvc.yaml").write_text(names.replace("}.temporal_attn.proj\n", "}.mixer.proj\n"))
+    ours = ran("pvc", PICTURE, max_num=1, max_new_tokens=8)
+    theirs = ran("pvc", PICTURE, max_num=1, max_new_tokens=8, checkpoint=str(folder))
+    assert ours["answer"] == theirs["answer"]
+    assert torch.equal(tokens_of(ours).features, tokens_of(theirs).features)
 
 
 def test_the_plain_tower_refuses_a_pvc_checkpoint() -> None:
