@@ -27,7 +27,7 @@ from tokenloom.nodes import (
     select_dominant,
 )
 from tokenloom.nodes.models import Loaded
-from tokenloom.runtime.context import demand
+from tokenloom.runtime.context import counting, demand
 from tokenloom.runtime.errors import WiringError
 from tokenloom.runtime.foreseen import KnownTokens
 from tokenloom.runtime.models.handle import ModelFacts, ProjectorFacts
@@ -35,6 +35,7 @@ from tokenloom.runtime.models.projector import Projector, build_projector
 from tokenloom.runtime.needs import Need
 from tokenloom.runtime.values import Kind, Patches, Tokens, VisualTokens
 
+from ..flops import counted_by_torch
 from ..internvl import tiles, write_internvl
 from ..runtime.models.tiny import Held
 from ..towers import made_patches, square_source, tiny_projector
@@ -167,6 +168,14 @@ def test_projectors_and_their_nodes() -> None:
         "project_merger.projector: pixel_shuffle lays patches of a group side by side; use "
         "project_pixel_shuffle instead"
     )
+
+
+def test_flops_are_those_that_torch_counts() -> None:
+    """Two matrices, on as many vectors as tokens come out."""
+    handle = shuffler()
+    with counting() as tally:
+        project_pixel_shuffle(handle, PATCHES)
+    assert tally.flops == counted_by_torch(lambda: handle.load().module(torch.zeros(12, 4 * WIDTH))) > 0
 
 
 def test_a_plan_knows_how_many_tokens_come_out() -> None:

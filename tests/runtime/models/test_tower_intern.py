@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.checkpoints import write_json
+from tests.flops import counted_by_torch
 from tests.internvl import DEPTH, PATCH, SIDE, write_internvl
 from tokenloom.nodes import encode_vision, load_model, load_vision_tower
-from tokenloom.runtime.context import demand
+from tokenloom.runtime.context import counting, demand
 from tokenloom.runtime.errors import CheckpointError
 from tokenloom.runtime.models.configs import read_json
 from tokenloom.runtime.models.tower_intern import InternTower, fitted
@@ -104,6 +105,14 @@ def test_later_layers_do_not_run(pair: tuple[InternTower, Any], monkeypatch: pyt
     monkeypatch.setattr(tower, "attend", counted)
     tower.encode(PIXELS, layer=1, wanted=[Need("keys", 2)])
     assert ran == [0, 1]
+
+
+def test_its_flops_are_those_that_torch_counts(pair: tuple[InternTower, Any]) -> None:
+    """As far as it runs: one layer before the last."""
+    tower, _ = pair
+    with counting() as tally:
+        torchs = counted_by_torch(lambda: tower.encode(PIXELS, layer=-2))
+    assert tally.flops == torchs > 0
 
 
 def test_positions_are_fitted_in_float32() -> None:
