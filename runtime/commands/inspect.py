@@ -14,8 +14,9 @@ import typer
 
 from ..errors import CheckpointError
 from ..models.configs import read_json
-from ..models.hub import resolve
-from ..models.inspection import Group, Inspection, inspect_folder
+from ..models.hub import bundled_names, resolve
+from ..models.inspection import Group, Inspection, inspect_folder, inspect_headers
+from ..models.remote import remote_headers
 from .show import on_terminal, show_table, size_text
 
 SILENT: tuple[Any, ...] = (None, "", [], {})
@@ -33,16 +34,21 @@ USUAL = """
 """
 COLUMNS = ("name", "shape", "dtype", "count", "parameters")
 ORDER = ("tower", "image_tower", "projector", "newline", "language", "ignored", "")
+UNTRIED = "only headers were read; whether load_model takes it shows once the weights are here"
 LONGEST = 160  # characters of a line of an error
 GAP = 3  # columns between two cells
 
 
 def inspect(checkpoint: str, revision: str | None = None, *, as_json: bool = False) -> None:
     """Print what the headers and the configuration of a checkpoint say; no weights are read."""
-    folder = resolve(checkpoint, revision)
+    folder = resolve(checkpoint, revision, weights=False)
     config = read_json(folder / "config.json")
-    found = inspect_folder(folder, checkpoint, config)
-    node, problem = reader(folder, checkpoint, found)
+    if _only_on_the_hub(checkpoint, folder):
+        found = inspect_headers(remote_headers(checkpoint, revision), folder, config)
+        node, problem = "", UNTRIED
+    else:
+        found = inspect_folder(folder, checkpoint, config)
+        node, problem = reader(folder, checkpoint, found)
     if as_json:
         typer.echo(json.dumps(plain(checkpoint, folder, found, config, node, problem), ensure_ascii=False))
         return
@@ -57,6 +63,12 @@ def inspect(checkpoint: str, revision: str | None = None, *, as_json: bool = Fal
             part, family, [group for group in found.groups if (group.part, group.family) == (part, family)]
         )
     typer.echo(verdict(node, problem, found.problems))
+
+
+def _only_on_the_hub(checkpoint: str, folder: Path) -> bool:
+    """Whether it is a hub id of which no weights are here; `folder` has its other files."""
+    local = Path(checkpoint).expanduser().is_dir() or checkpoint in bundled_names()
+    return not local and not any(folder.glob("*.safetensors"))
 
 
 def reader(folder: Path, shown: str, found: Inspection) -> tuple[str, str]:
@@ -139,13 +151,15 @@ def show_part(part: str, family: str, groups: Sequence[Group]) -> None:
 def verdict(node: str, problem: str, of_files: Sequence[str]) -> str:
     """Which node takes it, or why none does; long lists are cut short, since the tables have them."""
     lines = [f"! {one}" for one in of_files if one != problem]
-    if problem:
+    if problem and not node:
+        lines.append(problem)
+    elif problem:
         cut = [f"{line[:LONGEST]} ..." if len(line) > LONGEST else line for line in problem.splitlines()]
         lines.append(f"{node} refuses it: " + "\n".join(cut))
     else:
         lines.append(f"{node} takes it")
-    text = "\n".join(lines)
-    return typer.style(text, fg="red" if problem else "green") if on_terminal() else text
+    text, colour = "\n".join(lines), "red" if problem else "green"
+    return typer.style(text, fg=colour if node else "yellow") if on_terminal() else text
 
 
 def _slim(cells: Sequence[str]) -> Sequence[str]:

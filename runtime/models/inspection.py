@@ -146,7 +146,17 @@ def inspect_folder(folder: Path, shown: str, config: Mapping[str, Any] | None = 
             stored_in(folder, shown)
         except CheckpointError as error:
             problems.append(str(error))
-    names = bundled()
+    return inspect_headers(headers, folder, config, problems)
+
+
+def inspect_headers(
+    headers: Mapping[str, Mapping[str, Stored]],
+    folder: Path,
+    config: Mapping[str, Any] | None = None,
+    problems: Iterable[str] = (),
+) -> Inspection:
+    """The same of headers by file name; problems: of the files, as far as they are known."""
+    problems, names = list(problems), bundled()
     try:
         names = pvc_map(folder)
     except CheckpointError as error:
@@ -157,10 +167,9 @@ def inspect_folder(folder: Path, shown: str, config: Mapping[str, Any] | None = 
         if twice:
             problems.append(f"{file}: {twice[0]} is in {tensors[twice[0]].file.name}, too")
         tensors |= header
+    groups = grouped(tensors.values(), kinds(config or {}), names)
     counts = {name: len(header) for name, header in headers.items()}
-    return Inspection(
-        groups=grouped(tensors.values(), kinds(config or {}), names), files=counts, problems=tuple(problems)
-    )
+    return Inspection(groups=groups, files=counts, problems=tuple(problems))
 
 
 def kinds(config: Mapping[str, Any]) -> str:

@@ -14,7 +14,11 @@ from typer.testing import CliRunner, Result
 
 from tokenloom.runtime.cli import app
 from tokenloom.runtime.commands.inspect import number, settings
+from tokenloom.runtime.models import hub
+from tokenloom.runtime.models.headers import read_header
 from tokenloom.runtime.models.hub import BUNDLED
+
+from ..models.test_hub import fake_cache
 
 
 def inspect(*words: str) -> Result:
@@ -137,3 +141,59 @@ def test_bad_names(words: list[str], message: str, monkeypatch: pytest.MonkeyPat
     result = inspect(*words)
     assert result.exit_code == 2
     assert result.stderr.startswith(message)
+
+
+@pytest.fixture
+def on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a checkpoint whose small files are in the hub cache; the hub tells of headers alone."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.utils import SafetensorsFileMetadata, SafetensorsRepoMetadata, TensorInfo
+
+    header = read_header(BUNDLED / "tiny-random" / "model.safetensors")
+    small = tmp_path / "made"
+    shutil.copytree(BUNDLED / "tiny-random", small, ignore=shutil.ignore_patterns("*.safetensors"))
+    fake_cache(tmp_path / "home", "someone/tiny", small)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub._download.cache_clear()
+
+    def metadata(api: object, repo: str, *, revision: str | None) -> SafetensorsRepoMetadata:
+        assert (repo, revision) == ("someone/tiny", None)
+        tensors = {
+            name: TensorInfo(dtype=one.dtype, shape=list(one.shape), data_offsets=(0, 0))  # pyright: ignore
+            for name, one in header.items()
+        }
+        file = SafetensorsFileMetadata(metadata={}, tensors=tensors)
+        return SafetensorsRepoMetadata(
+            metadata=None, sharded=False, weight_map={}, files_metadata={"model.safetensors": file}
+        )
+
+    monkeypatch.setattr(HfApi, "get_safetensors_metadata", metadata)
+    return "someone/tiny"
+
+
+def test_a_hub_id_needs_no_weights(on_the_hub: str) -> None:
+    """The same tables as of the folder, from headers; the loader is not asked."""
+    there, here = told(on_the_hub), told("tiny-random")
+    assert there["groups"] == here["groups"]
+    assert there["config"] == here["config"]
+    assert there["taken_by"] == ""
+    out = inspect(on_the_hub).stdout
+    assert out.startswith("someone/tiny: 43 tensors, 266.7 k parameters")
+    assert out.endswith(
+        "\nonly headers were read; whether load_model takes it shows once the weights are here\n"
+    )
+
+
+def test_a_hub_that_cannot_be_reached(on_the_hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clear error."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OfflineModeIsEnabled("offline")
+
+    monkeypatch.setattr(HfApi, "get_safetensors_metadata", refuse)
+    result = inspect(on_the_hub)
+    assert result.exit_code == 2
+    assert result.stderr == "error: someone/tiny: the headers of its files cannot be read: offline\n"
