@@ -36,6 +36,7 @@ COLUMNS = ("name", "shape", "dtype", "count", "parameters")
 ORDER = ("tower", "image_tower", "projector", "newline", "language", "ignored", "")
 UNTRIED = "only headers were read; whether load_model takes it shows once the weights are here"
 LONGEST = 160  # characters of a line of an error
+WIDTH = 100  # of a paragraph, where the terminal allows
 GAP = 3  # columns between two cells
 
 
@@ -54,7 +55,8 @@ def inspect(checkpoint: str, revision: str | None = None, *, as_json: bool = Fal
         return
     files = "1 file" if len(found.files) == 1 else f"{len(found.files)} files"
     typer.echo(f"{_bold(checkpoint)}: {totals(found.groups)} in {files}\n  {folder}")
-    for line in settings(config) or ["no config.json"]:
+    width = min(get_terminal_size().columns - 2, WIDTH) if on_terminal() else WIDTH
+    for line in settings(config, width=width) or ["no config.json"]:
         typer.echo(f"  {line}")
     typer.echo("")
     claims = dict.fromkeys((group.part, group.family) for group in found.groups)
@@ -102,7 +104,7 @@ def totals(groups: Sequence[Group]) -> str:
     )
 
 
-def settings(config: Mapping[str, Any], name: str = "", width: int = 100) -> list[str]:
+def settings(config: Mapping[str, Any], name: str = "", width: int = WIDTH) -> list[str]:
     """The fields of a configuration that say something, one paragraph for each nested mapping."""
     plain_ones, nested = [], []
     for key, value in config.items():
