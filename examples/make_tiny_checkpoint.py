@@ -364,7 +364,7 @@ def write_internvl2(
     model["output.weight"][[i for i, p in enumerate(pieces.pieces) if p.piece not in spoken]] = 0
     model["output.weight"][len(pieces.pieces) :] = 0
     tensors = {f"language_model.{name}": tensor for name, tensor in model.items()}
-    for name, tensor in draw(tower_shapes("internvit", tower), seed + 1).items():
+    for name, tensor in draw(tower_shapes("internvit", {**tower, "native": False}), seed + 1).items():
         tensors[f"vision_model.{name}"] = tensor
     shuffled = draw(projector_shapes("pixel_shuffle", seen * side**2, width), seed + 2)
     shuffled["0.weight"] += 1  # a LayerNorm
