@@ -59,7 +59,7 @@ def load_model(
     """Tower, projector, language model and chat format of a checkpoint.
 
     Read are LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, PLLaVA, TokenPacker, Video-LLaVA, Qwen2.5-VL and
-    InternVL 2, 2.5 and 3 (as released, with InternLM2, Llama or Qwen2).
+    InternVL 2, 2.5 and 3 (as released and -hf, with InternLM2, Llama or Qwen2).
 
     checkpoint: a folder, the name of a bundled checkpoint, or a hub id.
     revision: branch, tag or commit of a hub id.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tokenloom.runtime.values import Tile, Tiles
 
-from .checkpoints import save, shaken, write_json
+from .checkpoints import Names, hf_names, save, shaken, write_json
 
 SIDE, PATCH, DEPTH = 28, 7, 3  # pixels: 4 x 4 patches
 PIECES = 320  # of the tokenizer, before the tokens that are added to it
@@ -76,6 +76,38 @@ def write_internvl(
     vision["norm_type"] = "rms_norm" if large else "layer_norm"
     llm["max_position_embeddings"] = longest
     write_json(folder / "config.json", {**TOP, "llm_config": llm, "vision_config": vision} | config)
+    write_tokenizer(folder)
+    return model
+
+
+def write_hf(folder: Path, *, names: Names = "4.x", tied: bool = False, **config: Any) -> Any:
+    """The layout of transformers, with a Qwen2; returns the native model. config: of the top level."""
+    from transformers import (
+        InternVLConfig,
+        InternVLForConditionalGeneration,
+        InternVLVisionConfig,
+        Qwen2Config,
+    )
+
+    torch.manual_seed(8)
+    vision: dict[str, Any] = {**VISION, "attention_bias": True, "use_mean_pooling": True}
+    text = {**TEXT, "tie_word_embeddings": tied}
+    settings = InternVLConfig(
+        vision_config=InternVLVisionConfig(**vision), text_config=Qwen2Config(**text), image_token_id=CONTEXT,
+        downsample_ratio=0.5, tie_word_embeddings=tied,
+    )  # fmt: skip
+    model = shaken(InternVLForConditionalGeneration(settings))
+    tensors = {name: t for name, t in model.state_dict().items() if not (tied and name.startswith("lm_head"))}
+    save(folder, hf_names(tensors, names))
+    vision |= {"model_type": "internvl_vision", "image_size": [SIDE, SIDE], "patch_size": [PATCH, PATCH]}
+    write_json(folder / "config.json", {
+        "architectures": ["InternVLForConditionalGeneration"], "model_type": "internvl",
+        "vision_config": vision, "text_config": {"model_type": "qwen2", **TEXT}, "downsample_ratio": 0.5,
+        "image_token_id": CONTEXT, "vision_feature_layer": -1, "vision_feature_select_strategy": "default",
+    } | config)  # fmt: skip
+    write_json(folder / "preprocessor_config.json", {
+        "size": {"height": SIDE, "width": SIDE}, "min_patches": 1, "max_patches": 6, "crop_to_patches": True,
+    })  # fmt: skip
     write_tokenizer(folder)
     return model
 

@@ -65,7 +65,7 @@ DEFAULTS: dict[str, Json] = {
     "internvit": {
         "hidden_size": 3200, "intermediate_size": 12800, "num_hidden_layers": 48, "num_attention_heads": 25,
         "num_channels": 3, "image_size": 224, "patch_size": 14, "hidden_act": "gelu", "layer_norm_eps": 1e-6,
-        "qkv_bias": False, "qk_normalization": True, "norm_type": "rms_norm",
+        "qkv_bias": False, "qk_normalization": True, "norm_type": "rms_norm", "native": False,
     },
     "qwen2_5_vl tower": {
         "depth": 32, "hidden_size": 3584, "hidden_act": "silu", "intermediate_size": 3420, "num_heads": 16,
@@ -96,7 +96,7 @@ TOWER_FAMILIES = {
     "intern_vit_6b": "internvit",
 }  # fmt: skip
 
-INTERN_TYPES = ("internvl_chat", "pvc_internvl")
+INTERN_TYPES = ("internvl_chat", "pvc_internvl", "internvl")  # the last in the layout of transformers
 HF_TYPES = ("llava", "llava_next", "llava_onevision", "video_llava")
 
 
@@ -127,7 +127,7 @@ class Files:
     def layout(self) -> Layout:
         """`original` (liuhaotian) or `hf` (llava-hf); both call themselves `llava`.
 
-        `qwen`: Qwen2.5-VL. `intern`: InternVL as OpenGVLab released it.
+        `qwen`: Qwen2.5-VL. `intern`: InternVL as released, or `-hf`.
         """
         nested = self.config.get("vision_config")
         if self.config.get("model_type") == "qwen2_5_vl" and isinstance(nested, dict):

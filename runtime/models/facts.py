@@ -304,7 +304,7 @@ def _intern_chat(files: Files, shown: str) -> ChatFacts:
         )
     return ChatFacts(
         template=str(named),
-        image_token=context[0] if context else None,
+        image_token=context[0] if context else files.config.get("image_token_id"),
         random_weights=bool(files.extra.get("random_weights", False)),
     )
 

@@ -1,4 +1,4 @@
-"""InternVL checkpoints as OpenGVLab released them: InternViT, pixel shuffle, InternLM2, Llama or Qwen2."""
+"""InternVL checkpoints: InternViT, pixel shuffle, and InternLM2, Llama or Qwen2."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .configs import Files, language_config, tower_config
 from .facts import chat_facts, language_facts, plain_image_facts, tower_facts
 from .handle import ImageFacts, ModelFacts, ProjectorFacts, TowerFacts
 from .headers import Stored
+from .intern_hf import as_released
 from .names import Part
 from .pvc_parts import PvcParts
 from .sections import Checkpoint, Section, language_section
@@ -33,6 +34,8 @@ def open_intern(
     every wrong tensor.
     """
     where = str(files.folder / "config.json")
+    if files.config["model_type"] == "internvl":
+        files, parts = as_released(files, parts)
     family, config = tower_config(files.config["vision_config"], f"{where}, vision_config")
     problems += compare("vision tower", tower_shapes(family, config), parts["tower"])
     language_family, text = language_config(files)

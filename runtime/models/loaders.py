@@ -127,10 +127,10 @@ def _tower(handle: Model[Any], found: Checkpoint) -> Any:
     from .tower_qwen import QwenTower
 
     section, facts, dtype = _section(found.tower), _known(handle.facts.tower), DTYPES[handle.dtype]
-    intern = section.family == "internvit"
+    packed = section.family == "internvit" and not section.config["native"]
     module = fill(
         native_tower(section.family, section.config, dtype),
-        native_tower_tensors(section.tensors) if intern else section.tensors,
+        native_tower_tensors(section.tensors) if packed else section.tensors,
         dtype=dtype,
         device=handle.device,
         prefix="vision_model.",

@@ -36,6 +36,8 @@ ROUTES: tuple[tuple[str, Part, str], ...] = (
     ("model.image_tower.", "image_tower", ""),
     ("image_tower.vision_model.", "image_tower", ""),
     ("image_tower.", "image_tower", ""),
+    ("model.multi_modal_projector.layer_norm.", "projector", "norm."),
+    ("multi_modal_projector.layer_norm.", "projector", "norm."),
     ("model.multi_modal_projector.linear_1.", "projector", "0."),
     ("model.multi_modal_projector.linear_2.", "projector", "2."),
     ("multi_modal_projector.linear_1.", "projector", "0."),

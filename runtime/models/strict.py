@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from ..errors import CheckpointError
 from .configs import Json
 from .handle import ProjectorFacts
 from .headers import Stored
+from .intern import native_tower_tensors
 from .names import shapes
 
 Shape = tuple[int, ...]
@@ -35,14 +37,17 @@ def tower_shapes(family: str, config: Json) -> dict[str, Shape]:
 
 
 def _internvit_shapes(config: Json, sizes: dict[str, int]) -> dict[str, Shape]:
-    """By the names of released files, with what the configuration asks for."""
+    """By the names of released files, or native ones, with what the configuration asks for."""
     parts = ["internvit"]
     parts += [f"internvit {key}" for key in ("qkv_bias", "qk_normalization") if config[key]]
     parts += ["internvit layer_norm"] * (config["norm_type"] == "layer_norm")
     out: dict[str, Shape] = {}
     for part in parts:
         out |= shapes(part, sizes, config["num_hidden_layers"])
-    return out
+    if not config["native"]:
+        return out
+    stored = {name: Stored(name, Path(), "", shape) for name, shape in out.items()}
+    return {name: tensor.shape for name, tensor in native_tower_tensors(stored).items()}
 
 
 def language_shapes(family: str, config: Json) -> dict[str, Shape]:

@@ -30,7 +30,9 @@ def internlm2_tokenizer(folder: Path) -> Any:
     vocabulary = {text: i for text, (i, _) in pieces.items() if i not in taken}
     vocabulary |= {text: i for i, text in special.items()}
     unknown = model.pieces[model.trainer_spec.unk_id].piece
-    made = {piece.piece for piece in model.pieces if piece.type in (piece.NORMAL, piece.USER_DEFINED)}
+    made = [
+        p.piece for i, p in enumerate(model.pieces) if p.type in (p.NORMAL, p.USER_DEFINED) and i not in taken
+    ]
     merges = _merges({text: pieces[text] for text in made})
     core = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
     front = [normalizers.Prepend(SPACE)] if dummy else []
