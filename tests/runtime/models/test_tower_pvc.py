@@ -196,6 +196,19 @@ def test_tiles_of_another_size() -> None:
     assert states(tower, small, interpolate=True).shape == (1, 5, 24)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", [True, False])
+def test_on_a_gpu(share: bool) -> None:
+    """The same as on the CPU, for pictures and a clip together."""
+    tiles = pictures(1, 1, 1, 1)
+    mixed = Tiles(tiles.pixels, tiles.layout, tiles.sizes, tiles.seconds, clips=(-1, 0, 0, 0))
+    frames, there = repeated(mixed, Repeating()), tiny_pvc(EVERYWHERE)
+    there.module.to("cuda")
+    out = states(there, frames, share=share, chunk=3)
+    assert out.device.type == "cuda"
+    torch.testing.assert_close(out.cpu(), states(tiny_pvc(EVERYWHERE), frames), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
