@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -88,7 +89,7 @@ def load_video(
         glance(path)
         with open_source(path, backend=backend, fps=fps) as source:
             return Video(
-                path=str(path),
+                path=os.path.abspath(path),
                 fingerprint=file_fingerprint(path),
                 width=source.width,
                 height=source.height,

@@ -12,6 +12,7 @@ from tests.handles import CLIP_MEAN, CLIP_STD, image_handle
 from tokenloom.nodes.media import load_image, load_video
 from tokenloom.nodes.sample import sample_frames
 from tokenloom.nodes.tile import pad_square, preprocess, resize_crop, tile_anyres
+from tokenloom.runtime.cache import Cache
 from tokenloom.runtime.errors import MediaError
 from tokenloom.runtime.graph import Graph
 from tokenloom.runtime.models.chat import ChatFormat
@@ -52,6 +53,21 @@ def test_clips(tmp_path: Path) -> None:
         load_video(path=path, backend="pyav"), frames=5, rule="fps", fps=10, start=0.1, short="fewer"
     )
     assert all(_same(out, eager) for out in _both(g, video=path))
+
+
+def test_a_clip_that_was_moved_is_read_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bytes elsewhere, or named from another folder: no handle leads to the old place."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    clips.write_clip(tmp_path / "one" / "a.mp4", 20)
+    with Graph() as g:
+        g.output(out=sample_frames(load_video(path=g.param("video", Path)), frames=g.param("frames", int)))
+    monkeypatch.chdir(tmp_path / "one")
+    run(g, cache=Cache(tmp_path / "cache"), video="a.mp4", frames=2)
+    monkeypatch.chdir(tmp_path / "two")
+    assert len(run(g, cache=Cache(tmp_path / "cache"), video="../one/a.mp4", frames=3)["out"]) == 3
+    Path("../one/a.mp4").rename("b.mp4")
+    assert len(run(g, cache=Cache(tmp_path / "cache"), video="b.mp4", frames=4)["out"]) == 4
 
 
 @pytest.mark.parametrize("node", [preprocess, pad_square, resize_crop, tile_anyres], ids=lambda n: n.name)
