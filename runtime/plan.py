@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -205,11 +205,7 @@ class Plan:
         return Table(columns, rows, self.graph.title)
 
     def __str__(self) -> str:
-        table = self.table()
-        rows = [table.columns, *(tuple(map(str, row)) for row in table.rows)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
-        lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-        return "\n".join(lines)
+        return str(replace(self.table(), title=""))
 
     def command(self, from_: str | None = None) -> str:
         """The command line (or the call, for a graph without a file) that runs this plan, from a step on."""

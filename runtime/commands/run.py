@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from ..cache import default_cache
+from ..check import unused_params
 from ..console import Console
 from ..cost import flops_text
 from ..describe import describe
@@ -53,9 +54,14 @@ def planned(asked: Asked) -> Plan:
         load_plugin(plugin)
     graph = load(asked.graph)
     apply_settings(graph, asked.settings)
+    given = given_params(graph, asked.params)
+    for name in unused_params(graph):
+        if name in given:
+            text = f"params.{name}: nothing in the graph uses it, so it changes nothing"
+            typer.echo(f"warning: {text}", err=True)
     made = plan(
         graph,
-        given_params(graph, asked.params),
+        given,
         until=asked.until,
         from_=asked.from_,
         device=asked.device,
@@ -105,8 +111,7 @@ def show_results(result: Result) -> None:
         show_text(name, value.text if isinstance(value, Answer) else value, label)
     for name, value in result.outputs.items():
         if isinstance(value, Table):
-            rows = [[_cell(cell) for cell in row] for row in value.rows]
-            show_table(value.columns, rows, title=value.title or name)
+            show_table(value.columns, value.texts(), title=value.title or name)
         elif name not in texts:
             typer.echo(f"{name}: {describe(value)}")
 
@@ -175,12 +180,6 @@ def random_weights(made: Plan) -> bool:
     flat = [one for value in known for one in (value if isinstance(value, tuple) else (value,))]
     chats = [value.facts.chat for value in flat if isinstance(value, Model)]
     return any(chat is not None and chat.random_weights for chat in chats)
-
-
-def _cell(cell: object) -> str:
-    if cell is None:
-        return ""
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
 def _followers(

@@ -28,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under named columns."""
+    """Rows of cells under named columns; `print` shows them aligned."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str | int | float | bool | None, ...], ...]
@@ -38,3 +38,19 @@ class Table:
         for i, row in enumerate(self.rows):
             if len(row) != len(self.columns):
                 raise ValueError(f"Table: row {i} has {len(row)} cells for {len(self.columns)} columns")
+
+    def texts(self) -> list[tuple[str, ...]]:
+        """The rows as text: floats with four digits, nothing for None."""
+        return [tuple(map(_text, row)) for row in self.rows]
+
+    def __str__(self) -> str:
+        rows = [self.columns, *self.texts()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join([self.title, *lines] if self.title else lines)
+
+
+def _text(cell: str | float | bool | None) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

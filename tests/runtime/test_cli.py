@@ -195,6 +195,14 @@ def test_quiet_prints_the_results_alone(folder: Path) -> None:
     assert mine("run", "two.yaml", "-q").stdout == "answer: hihi\n"
 
 
+def test_a_given_parameter_that_nothing_uses_is_told(folder: Path) -> None:
+    """A value that changes nothing is mostly a wire that was edited away."""
+    (folder / "mine.yaml").write_text(GRAPH.replace("times: $count", "times: 2"))
+    assert mine("run", "mine.yaml", "-q").stderr == ""
+    told = "warning: params.count: nothing in the graph uses it, so it changes nothing\n"
+    assert mine("run", "mine.yaml", "count=3", "-q").stderr == told
+
+
 def test_json_is_one_object_and_nothing_else(folder: Path) -> None:
     """Outputs by name, one entry per stage."""
     done = mine("run", "two.yaml", "--json", "-v")

@@ -35,3 +35,9 @@ def test_a_table_has_a_cell_for_every_column() -> None:
     with pytest.raises(ValueError) as caught:
         Table(("a", "b"), ((1, 2), (3,)))
     assert str(caught.value) == "Table: row 1 has 1 cells for 2 columns"
+
+
+def test_a_table_prints_aligned() -> None:
+    """Title, columns and rows; floats with four digits, nothing for what is not there."""
+    table = Table(("stage", "FLOPs"), (("layers 0..3", 696_234_000.0), ("head", None)), title="full: 8")
+    assert str(table) == "full: 8\nstage        FLOPs\nlayers 0..3  6.962e+08\nhead"
