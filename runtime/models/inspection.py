@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from .headers import INDEX, ITEM_BYTES, Stored, read_header, stored_in
+from .intern import native_tower_tensors
 from .names import ROUTES, SHAPES, TOWER_ROUTES, Part, route
 from .pvc_names import PvcMap, bundled, pvc_map
 from .strict import linears
@@ -29,13 +30,14 @@ Routes = tuple[tuple[str, Part, str], ...]
 class Family:
     """Whose names they are.
 
-    base: tables of SHAPES that all of the family have. options: that some have. more: names beside them.
+    base: tables of SHAPES that all of the family have. options: that some have. more, rare: names beside.
     """
 
     name: str
     base: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     more: frozenset[str] = frozenset()
+    rare: frozenset[str] = frozenset()
 
     @cached_property
     def always(self) -> frozenset[str]:
@@ -45,7 +47,7 @@ class Family:
     @cached_property
     def sometimes(self) -> frozenset[str]:
         """Names that only some have."""
-        return _lines(self.options)
+        return _lines(self.options) | self.rare
 
     def knows(self, name: str) -> bool:
         """Whether this name, of a certain layer, is one of theirs."""
@@ -59,22 +61,31 @@ def _lines(tables: Iterable[str]) -> frozenset[str]:
     )
 
 
-MLP = frozenset(f"{2 * i}.{end}" for i in range(linears("mlp9x_gelu")) for end in ("weight", "bias"))
+def _native(tables: Iterable[str]) -> frozenset[str]:
+    """What transformers calls the tensors of these tables of InternViT's."""
+    stored = {name: Stored(name, Path(), "F32", (3,)) for name in _lines(tables)}
+    return frozenset(native_tower_tensors(stored))
+
+
+INTERNVIT = ("internvit qkv_bias", "internvit qk_normalization", "internvit layer_norm")
+MLP = tuple(
+    frozenset(f"{2 * i}.{end}" for i in layers for end in ("weight", "bias"))
+    for layers in (range(1), range(1, linears("mlp9x_gelu")))
+)
+NORMED = frozenset(f"{name}.{end}" for name in ("norm", "0", "2") for end in ("weight", "bias"))
 FAMILIES: dict[str, tuple[Family, ...]] = {
     "tower": (
         Family(name="CLIP", base=("clip",)),
         Family(name="SigLIP", base=("siglip",)),
-        Family(
-            name="InternViT",
-            base=("internvit",),
-            options=("internvit qkv_bias", "internvit qk_normalization", "internvit layer_norm"),
-        ),
+        Family(name="InternViT", base=("internvit",), options=INTERNVIT),
+        Family(name="InternViT in transformers' names", more=_native(("internvit", *INTERNVIT))),
         Family(name="Qwen2.5-VL", base=("qwen2_5_vl tower",)),
     ),
     "projector": (
         Family(name="linear", more=frozenset({"weight", "bias"})),
-        Family(name="MLP", more=MLP),
+        Family(name="MLP", more=MLP[0], rare=MLP[1]),
         Family(name="pixel shuffle", base=("pixel_shuffle",)),
+        Family(name="pixel shuffle in transformers' names", more=NORMED),
         Family(name="patch merger", base=("qwen2_5_vl merger",)),
         Family(name="TokenPacker", base=("tokenpacker",)),
     ),
@@ -233,13 +244,13 @@ def _claimed(names: Sequence[str], routes: Routes, told: str) -> dict[str, tuple
 
 
 def _likeliest(families: Sequence[Family], names: Iterable[str], told: str) -> list[Family]:
-    """Those that know most names, by the fewest options, miss fewest of their own, and are told of."""
+    """Those that know most names, miss fewest of their own, need fewest options, and are told of."""
     asked = {folded(name) for name in names} | set(names)
 
     def merit(family: Family) -> tuple[int, int, int, bool]:
         options = len(asked & family.sometimes)
         always = len(asked & family.always)
-        return always + options, -options, always - len(family.always), family.name.lower() in told
+        return always + options, always - len(family.always), -options, family.name.lower() in told
 
     best = max(map(merit, families))
     return [family for family in families if merit(family) == best]

@@ -51,8 +51,9 @@ def frame_numbers(case: Case) -> None:
             bounds = {"start": start, "end": end}
             got = rules.segment_middles(n, fps=row["fps"], last=last, first=first, **bounds)
             assert got == row["indices"], row
-            if first == 0:
-                check_node(row, Path(folder) / "clip.npy", bounds)
+            if first == 0:  # seconds before the clip are refused, and mean its beginning
+                seconds = {"start": None if start is None else max(start, 0), "end": end}
+                check_node(row, Path(folder) / "clip.npy", seconds)
 
 
 def check_node(row: dict[str, Any], file: Path, bounds: dict[str, Any]) -> None:
@@ -77,7 +78,8 @@ def image(case: Case) -> None:
     asked = case.facts["arguments"]
     frames = load_image(path=case.folder / asked["image_file"].split(" ")[0])
     given = case.inputs["image"]
-    case.check(frames.pictures[0], given if given.ndim == 3 else given[..., None].expand(-1, -1, 3))
+    colours = given[..., :3] if given.ndim == 3 else given[..., None].expand(-1, -1, 3)  # alpha is dropped
+    case.check(frames.pictures[0], colours)
     tiles = tile_dynamic(chat_of(asked["input_size"]), frames, max_num=asked["max_num"])
     told = case.facts["expected"]
     assert list(tiles.pixels.shape) == told["shape"]

@@ -92,6 +92,25 @@ def test_a_part_alone_is_known_by_its_names(names: dict[str, object], claim: tup
     assert claimed(list(names)) == dict.fromkeys(names, claim)
 
 
+def test_internvl_in_transformers_names() -> None:
+    """InternVL 2.5 and 3 as transformers saves them: queries, keys and values apart."""
+    from transformers import InternVLVisionConfig, InternVLVisionModel
+
+    made = InternVLVisionModel(
+        InternVLVisionConfig(
+            hidden_size=8,
+            intermediate_size=8,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=[28, 28],
+            attention_bias=True,
+            use_mean_pooling=True,
+        )
+    )
+    names = [f"model.vision_tower.{name}" for name in made.state_dict() if "mask_token" not in name]
+    assert claimed(names) == dict.fromkeys(names, ("tower", "InternViT in transformers' names"))
+
+
 @pytest.mark.parametrize(
     ("kind", "family"), [("mlp2x_gelu", "MLP"), ("linear", "linear"), ("merger2x2", "patch merger")]
 )
