@@ -129,6 +129,13 @@ class NodeType(Generic[P, R]):
         return " ".join(inspect.cleandoc(self.fn.__doc__ or "").split("\n\n")[0].split())
 
     @cached_property
+    def details(self) -> str:
+        """The paragraphs between the summary and the help of inputs and settings, each on one line."""
+        paragraphs = inspect.cleandoc(self.fn.__doc__ or "").split("\n\n")[1:]
+        kept = (" ".join(p.split()) for p in paragraphs if p.split(":")[0].strip() not in self._help)
+        return "\n".join(kept)
+
+    @cached_property
     def sockets(self) -> dict[str, Socket]:
         """The inputs, in order."""
         out: dict[str, Socket] = {}

@@ -111,6 +111,8 @@ def show_node(name: str) -> None:
     made = find(name)
     about = [f"version {made.version}", f"lane {made.lane}", *([] if made.pure else ["never cached"])]
     typer.echo(f"{made.name} ({made.place}; {', '.join(about)})\n{made.summary}")
+    if made.details:
+        typer.echo(f"\n{made.details}")
     if made.sockets:
         typer.echo("\ninputs")
         show_table(("name", "type", "needs", "help"), [_input(made, name) for name in made.sockets])
@@ -189,4 +191,5 @@ def _need(needs: Needs) -> str:
 def _default(widget: Widget) -> str:
     if widget.required:
         return "(required)"
-    return "null" if widget.default is None else str(widget.default)
+    text = "null" if widget.default is None else str(widget.default)
+    return text if text.strip() else repr(text)

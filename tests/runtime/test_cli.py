@@ -493,6 +493,22 @@ def test_a_node_is_shown_with_inputs_settings_and_outputs(folder: Path) -> None:
     assert re.search(r"^rest +Tokens, the same as tokens$", done.stdout, re.MULTILINE)
 
 
+def test_a_default_that_is_only_space_is_quoted(folder: Path) -> None:
+    """A newline stays in its line of the table."""
+    done = call("nodes", "assemble_hd")
+    assert re.search(r"^row +int or str or null +'\\n' +after each row", done.stdout, re.MULTILINE)
+
+
+def test_a_node_is_shown_with_the_rest_of_its_docstring(folder: Path) -> None:
+    """What lies between the first sentence and the help of its settings, which is not said twice."""
+    done = call("nodes", "measure_cost")
+    assert (
+        "\n\nBy formula, no weights are read. Rows `with text` count all that the model computes."
+        in done.stdout
+    )
+    assert done.stdout.count("length of the answer") == 1
+
+
 def test_an_unknown_node_suggests_the_nearest(folder: Path) -> None:
     """Exit code 2."""
     done = call("nodes", "select_dominnant")
