@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ..runtime.errors import MediaError
 from ..runtime.foreseen import KnownFrames
@@ -16,6 +16,8 @@ from ..runtime.widgets import Range
 from .media import load_image, load_video
 from .sample import Rule, Seconds, sample_frames
 
+Short = Literal["repeat", "fewer"]
+
 
 def _foresee(
     *,
@@ -25,6 +27,7 @@ def _foresee(
     fps: float | None,
     start: float | None,
     end: float | None,
+    short: Short,
 ) -> KnownFrames | None:
     """What cannot be read is refused while planning, from the headers alone."""
     clip = _clip(path)
@@ -35,7 +38,9 @@ def _foresee(
         glance(clip)
     except MediaError as error:
         raise MediaError(f"load_media: {error}") from error.__cause__
-    return None if rule == "fps" else KnownFrames(count=frames, clip=True)
+    if rule == "fps" or short == "fewer":
+        return None  # the clip decides
+    return KnownFrames(count=frames, clip=True)
 
 
 @node(version=1, lane="io", foresee=_foresee)
@@ -47,6 +52,7 @@ def load_media(
     fps: Annotated[float, Range(0.001)] | None = None,
     start: Seconds | None = None,
     end: Seconds | None = None,
+    short: Short = "repeat",
 ) -> Frames:
     """A picture, several pictures, or frames of a clip, whichever the file is: one graph for all of them.
 
@@ -59,11 +65,14 @@ def load_media(
     fps: frames per second that rule fps takes.
     start: seconds from the beginning of the clip.
     end: seconds from the beginning of the clip.
+    short: a clip of fewer frames than wanted repeats some (as released), or gives fewer.
     """
     clip = _clip(path)
     if clip is None:
         return load_image(path=path)
-    return sample_frames(load_video(path=clip), frames=frames, rule=rule, fps=fps, start=start, end=end)
+    return sample_frames(
+        load_video(path=clip), frames=frames, rule=rule, fps=fps, start=start, end=end, short=short
+    )
 
 
 def _clip(path: Path | tuple[Path, ...]) -> Path | None:

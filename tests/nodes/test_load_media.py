@@ -64,6 +64,7 @@ def test_every_setting_of_sampling_counts(folder: Path) -> None:
     """Rule, rate and bounds reach sample_frames."""
     wanted = sample_frames(load_video(path=folder / "a.mp4"), rule="fps", fps=10, start=0.1, end=0.3)
     assert same(load_media(path=folder / "a.mp4", rule="fps", fps=10, start=0.1, end=0.3), wanted)
+    assert len(load_media(path=folder / "a.mp4", frames=99, short="fewer")) == 12
 
 
 BAD = [
@@ -80,7 +81,7 @@ def test_bad_input(folder: Path, names: str | tuple[str, ...], message: str) -> 
     """One clear error, while planning too."""
     path = folder / names if isinstance(names, str) else tuple(folder / name for name in names)
     assert load_media.foresee is not None
-    settings = {"frames": 4, "rule": "uniform", "fps": None, "start": None, "end": None}
+    settings = {"frames": 4, "rule": "uniform", "fps": None, "start": None, "end": None, "short": "repeat"}
     for call in (lambda: load_media(path=path), lambda: load_media.foresee(path=path, **settings)):  # type: ignore[misc]
         with pytest.raises(MediaError) as error:
             call()
@@ -96,8 +97,9 @@ def test_neither_picture_nor_clip(folder: Path) -> None:
 def test_plans_know_what_will_come(folder: Path) -> None:
     """Sizes of pictures, frames of a clip; with a rate the clip decides."""
     assert load_media.foresee is not None
-    settings = {"frames": 4, "rule": "uniform", "fps": None, "start": None, "end": None}
+    settings = {"frames": 4, "rule": "uniform", "fps": None, "start": None, "end": None, "short": "repeat"}
     pictures = load_media.foresee(path=(folder / "a.png",), **settings)
     assert pictures == KnownFrames(count=1, clip=False, sizes=((64, 48),))
     assert load_media.foresee(path=folder / "a.mp4", **settings) == KnownFrames(count=4, clip=True)
     assert load_media.foresee(path=folder / "a.mp4", **{**settings, "rule": "fps", "fps": 1.0}) is None
+    assert load_media.foresee(path=folder / "a.mp4", **{**settings, "short": "fewer"}) is None
