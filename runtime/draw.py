@@ -82,8 +82,8 @@ def changed(step: Step) -> list[_Row]:
 
 
 def _shown(value: Any) -> str:
-    """A setting's value as it is read, without quotes."""
-    return " ".join(value.split()) if isinstance(value, str) else value_text(value)
+    """A setting's value as it is read, without quotes unless nothing is left of it."""
+    return (" ".join(value.split()) or repr(value)) if isinstance(value, str) else value_text(value)
 
 
 def cut(text: str, longest: int = LONGEST) -> str:

@@ -111,6 +111,13 @@ def test_long_texts_lose_their_middle() -> None:
     assert cut("short", 20) == "short"
 
 
+def test_a_text_that_is_only_space_is_quoted() -> None:
+    """A newline that separates rows would not be seen."""
+    with Graph() as g:
+        loom_say(loom_polish(loom_encode(loom_clip())), question=g.param("row", str, default="\n"))
+    assert "row = '\\n'" in texts(svg(g))
+
+
 def test_mermaid_is_plain_text() -> None:
     """One line per node and wire; quotes and angle brackets are entities."""
     lines = mermaid(example()).split("\n")
