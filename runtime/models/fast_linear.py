@@ -37,7 +37,9 @@ def fast_module(module: nn.Module, x: Tensor) -> Tensor:
 def _takes(x: Tensor, weight: Tensor) -> bool:
     if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or not x.numel():
         return False
-    if not weight.numel() or torch.is_autocast_enabled("cpu"):
+    if type(x) is not Tensor or not weight.numel():
+        return False
+    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
         return False
     backend: Any = torch.backends.mkldnn
     return not torch.is_grad_enabled() and bool(backend.is_available() and backend.enabled)

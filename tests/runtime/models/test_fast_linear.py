@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tokenloom.runtime.models.fast_linear import fast_linear, fast_module
 
@@ -83,6 +84,12 @@ def test_under_autocast_layers_are_torchs_own() -> None:
         got = fast_linear(x, layer.weight, layer.bias)
         assert got.dtype == torch.bfloat16
         assert got.equal(layer(x))
+
+
+def test_other_tensors_are_left_alone() -> None:
+    """Those that only pretend, as shapes are found, have no memory that oneDNN could read."""
+    with torch.no_grad(), FakeTensorMode():
+        assert fast_linear(torch.randn(7, 40), torch.randn(24, 40)).shape == (7, 24)
 
 
 def test_a_layer_without_outputs() -> None:
