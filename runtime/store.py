@@ -262,11 +262,10 @@ def bytes_of(value: Any) -> int:
 
 
 def _register_own() -> None:
-    """All values but Video: a key knows a clip's bytes, and a Video where they lay when it was opened."""
     modules = [m for m in vars(values).values() if isinstance(m, ModuleType)]
     for module in (*modules, handle):
         for cls in vars(module).values():
-            if isinstance(cls, type) and cls.__module__ == module.__name__ and cls is not values.Video:
+            if isinstance(cls, type) and cls.__module__ == module.__name__:
                 _register_class(cls)
 
 
