@@ -53,6 +53,8 @@ def _foresee(
         rows, cols = tokens.patches
         if tokens.per_tile == rows * cols:
             per_tile = -(-rows // scale) * -(-cols // scale)
+        elif tokens.per_tile is not None and ragged == "refuse" and tokens.per_tile % scale**2:
+            raise _not_whole(f"{tokens.per_tile} tokens of each tile", tokens.patches, scale)
     notes = (*tokens.notes, *_told(scale_factor, facts))
     return replace(tokens, per_tile=per_tile, width=facts.outputs, notes=notes)
 
@@ -143,11 +145,8 @@ def _windows(tokens: Tokens, scale: int) -> tuple[Tensor, Tensor | None]:
     real = None if real_GP is None else real_GP.repeat(len(source.tiles), 1)[there]
     if (row_GP.numel() if real is None else int(real.sum())) == len(tokens):
         return row_GP, real
-    raise WiringError(
-        f"project_tokenpacker.tokens: {len(tokens)} tokens of {len(source.tiles)} tiles of {source.rows} x "
-        f"{source.cols} patches are not whole windows of {scale} x {scale}; wire the tower's patches, and "
-        "select after this node"
-    )
+    tiles = f"{len(tokens)} tokens of {len(source.tiles)} tiles"
+    raise _not_whole(tiles, (source.rows, source.cols), scale)
 
 
 def _places(tokens: Tokens, row_GP: Tensor, real_GP: Tensor | None) -> Tokens:
@@ -209,6 +208,13 @@ def _check_width(width: int, inputs: int) -> None:
             f"project_tokenpacker.tokens: vectors of width {width}, the projector takes {inputs}; wire the "
             "tower and the projector of the same checkpoint"
         )
+
+
+def _not_whole(tokens: str, patches: tuple[int, int], scale: int) -> WiringError:
+    return WiringError(
+        f"project_tokenpacker.tokens: {tokens} of {patches[0]} x {patches[1]} patches are not whole windows "
+        f"of {scale} x {scale}; wire the tower's patches, and select after this node"
+    )
 
 
 def _with_cls() -> WiringError:

@@ -195,6 +195,20 @@ def test_tokens_that_are_no_whole_windows() -> None:
     assert message(WiringError, twice) == text.format(n=5)
 
 
+def test_a_selection_that_cannot_be_whole_windows_is_refused_before_work() -> None:
+    """54 tokens of a tile are no multiple of four; with `pad` a window may be smaller."""
+    few = KnownTokens(per_tile=54, patches=(24, 24))
+    with pytest.raises(WiringError) as error:
+        foreseen(few)
+    assert str(error.value) == (
+        "project_tokenpacker.tokens: 54 tokens of each tile of 24 x 24 patches are not whole windows of "
+        "2 x 2; wire the tower's patches, and select after this node"
+    )
+    known = foreseen(few, ragged="pad")
+    assert known is not None
+    assert known.per_tile is None
+
+
 def test_cls_among_the_patches() -> None:
     """When run and when planned."""
     text = (
