@@ -83,7 +83,7 @@ def test_the_node_shown_is_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_graph_in_the_table_exists() -> None:
     """Each name in the first column is a bundled graph."""
-    table = README[README.index("| graph |") : README.index("## Build it")]
+    table = README[README.index("| graph |") : README.index("## Inside")]
     rows = [row for row in table.splitlines()[2:] if row.startswith("|")]
     names = [name for row in rows for name in re.findall(r"`([\w/]+)`", row.split("|")[1])]
     assert names
@@ -95,3 +95,11 @@ def test_nodes_named_in_code_exist() -> None:
     """`nodes.x(...)` in the README's Python is a node."""
     named = set(re.findall(r"nodes\.(\w+)\(", README))
     assert named <= set(all_nodes())
+
+
+def test_the_table_of_nodes_is_complete() -> None:
+    """Every built-in node stands in it once, and nothing else does."""
+    table = README[README.index("| stage | nodes |") : README.index("`tokenloom nodes NAME`")]
+    named = re.findall(r"`(\w+)`", table)
+    built_in = [n for n, node in all_nodes().items() if node.fn.__module__.startswith("tokenloom.nodes")]
+    assert sorted(named) == sorted(built_in)
