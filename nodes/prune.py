@@ -99,7 +99,7 @@ def prune_by_attention(
         code has it; `post_rope_causal`: the layer's true attention.
     heads: of the attention heads, the greatest or the mean.
     over: then of the rows, the greatest or the mean.
-    select: `local`: within each picture of each wire, static tokens apart from the others, so that every
+    select: `local`: within each frame or picture, static tokens apart from the others, so that every
         frame and segment keeps its part; `global`: among all visual tokens.
     rounding: of ratio and drop: down, to the nearest (half to even), or down but at least 1 of each group.
     rewrite_cache: also drop them from the caches of the layers that have run; else those go on seeing them.
@@ -155,7 +155,7 @@ def prune_random(
     ratio: part of each group that stays, instead of `keep`; 0.4 when none of the three is given.
     drop: part of each group that goes, instead of `keep`.
     seed: of the draw; equal seeds draw the same on every device.
-    select: `local`: within each picture of each wire, static tokens apart; `global`: among all.
+    select: `local`: within each frame or picture, static tokens apart; `global`: among all.
     rounding: of ratio and drop: down, to the nearest (half to even), or down but at least 1 of each group.
     rewrite_cache: also drop them from the caches of the layers that have run; else those go on seeing them.
     positions: of the rows that stay: `keep` leaves gaps; `repack` counts 0, 1, 2, ... from here on.
@@ -192,7 +192,7 @@ def prune_uniform(
     keep: visual tokens that stay, of each group.
     ratio: part of each group that stays, instead of `keep`; 0.4 when none of the three is given.
     drop: part of each group that goes, instead of `keep`.
-    select: `local`: within each picture of each wire, static tokens apart; `global`: among all.
+    select: `local`: within each frame or picture, static tokens apart; `global`: among all.
     rounding: of ratio and drop: down, to the nearest (half to even), or down but at least 1 of each group.
     rewrite_cache: also drop them from the caches of the layers that have run; else those go on seeing them.
     positions: of the rows that stay: `keep` leaves gaps; `repack` counts 0, 1, 2, ... from here on.

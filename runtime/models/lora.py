@@ -98,7 +98,7 @@ def chosen_alpha(shown: str, updates: Mapping[str, Update], alpha: float | None)
     if not updates and alpha is not None:
         raise CheckpointError(
             f"load_model.lora_alpha: {alpha:g}, but {shown} has no LoRA layers whose strength it could be; "
-            "leave it out (null)"
+            "set it to null"
         )
     return ALPHA if updates and alpha is None else alpha
 

@@ -190,6 +190,6 @@ def test_lora_alpha_of_a_plain_checkpoint(tmp_path: Path) -> None:
         plan(load("prunevid"), params)
     assert str(error.value) == (
         f"load_model.lora_alpha: 14, but {tmp_path} has no LoRA layers whose strength it could be; "
-        f"leave it out (null)"
+        f"set it to null"
     )
     plan(load("prunevid"), {**params, "lora_alpha": None})

@@ -185,7 +185,7 @@ def test_a_strength_needs_lora_layers(tmp_path: Path) -> None:
     write.write_pllava(tmp_path, targets=())
     want = (
         f"load_model.lora_alpha: 14, but {tmp_path} has no LoRA layers whose strength it could be; "
-        f"leave it out (null)"
+        f"set it to null"
     )
     assert message(tmp_path, lora_alpha=14.0) == want
     with Graph() as g:
