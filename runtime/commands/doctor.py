@@ -76,7 +76,9 @@ def checkpoint_facts(checkpoint: str) -> Iterator[Line]:
     yield checkpoint, handle.folder, True
     yield "tower", f"{tower.family}, {tower.depth} layers of {tower.hidden}", True
     yield "projector", f"{projector.kind}, from {projector.inputs} to {projector.outputs}", True
-    for note in handle.notes:
+    for note in tower.notes:
+        yield "on trust", note, True
+    for note in projector.notes:
         yield "on trust", note, projector.scale_factor is not None
     yield "language", f"{language.family}, {language.depth} layers of {language.hidden}", True
 

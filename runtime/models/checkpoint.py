@@ -8,6 +8,7 @@ from math import isqrt
 from pathlib import Path
 
 from ..errors import CheckpointError
+from .clip_shapes import ASSUMED, clip_of_tensors
 from .configs import Files, Json, language_config, qwen_tower_config, read_json, tower_config
 from .facts import (
     chat_facts,
@@ -61,6 +62,7 @@ def open_checkpoint(folder: Path, shown: str, given: Given | None = None) -> Che
     layer, feature = feature_choice(files, tower.family == "clip")
     layer = min(layer + tower.cut, -1) if tower.cut else layer  # the same layer, or the last that there is
     tower_part = tower_facts(tower.family, tower.config, layer, feature, str(folder / "config.json"))
+    tower_part = replace(tower_part, assumed=tower.assumed)
     image_part = tower_part if image_tower else None
     if image_tower:  # what the configuration says of [CLS] is for pictures; frames of a clip always keep it
         tower_part = replace(tower_part, select_feature="cls_patch")
@@ -243,7 +245,15 @@ def _tower(files: Files, inside: Mapping[str, Stored], problems: list[str]) -> t
             f"{files.config.get('mm_vision_tower')!r}, wanted a name"
         )
     whose = "" if files.given.vision_tower is None else "load_model.vision_tower"
-    apart = tower_folder(files.folder, named, weights=not inside, whose=whose)
+    try:
+        apart = tower_folder(files.folder, named, weights=not inside, whose=whose)
+    except CheckpointError:
+        read_off = None if whose else clip_of_tensors(named, inside)
+        if read_off is None:
+            raise
+        family, config = tower_config(read_off, str(files.folder))
+        problems += compare("vision tower", tower_shapes(family, config), inside)
+        return None, Section(family, config, inside, assumed=ASSUMED)
     raw, where = Files.read(apart, named).config, str(apart / "config.json")
     if not inside:
         if apart.is_relative_to(files.folder):

@@ -75,7 +75,8 @@ class TowerFacts:
 
     size: side of its tiles in pixels, 0: any multiples of `patch * merge`. merge: patches along the side of a
     group that the projector makes one token. temporal: pictures that one patch is made of, repeated or a pair
-    of frames. intermediate: width inside the MLPs. pvc: what else there is between frames.
+    of frames. intermediate: width inside the MLPs. pvc: what else there is between frames. assumed: what of
+    it no file says.
     """
 
     family: Literal["clip", "siglip", "qwen2_5_vl", "internvit"]
@@ -91,6 +92,12 @@ class TowerFacts:
     merge: int = 1
     temporal: int = 1
     pvc: PvcFacts | None = None
+    assumed: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is taken on trust."""
+        return (self.assumed,) if self.assumed else ()
 
     @property
     def grid(self) -> int:
@@ -214,7 +221,8 @@ class Model(Generic[T_co]):
     @property
     def notes(self) -> tuple[str, ...]:
         """What is taken on trust."""
-        return () if self.facts.projector is None else self.facts.projector.notes
+        parts = (self.facts.tower, self.facts.projector)
+        return tuple(note for part in parts if part is not None for note in part.notes)
 
     @property
     def torch_device(self) -> torch.device:

@@ -22,7 +22,8 @@ TOKENIZER_FILES = (
 class Section:
     """One part of a checkpoint: its family, configuration, and where each of its tensors lies.
 
-    cut: last layers that it should have and does not. added: PVC's own tensors, by our names.
+    cut: last layers that it should have and does not. added: PVC's own tensors, by our names. assumed: what
+    of the configuration no file says.
     """
 
     family: str
@@ -32,6 +33,7 @@ class Section:
     lora: Mapping[str, Update] = field(default_factory=dict[str, Update])
     cut: int = 0
     added: Mapping[str, Stored] = field(default_factory=dict[str, Stored])
+    assumed: str = ""
 
 
 @dataclass(frozen=True)
