@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 def counted_by_torch(run: Callable[[], Any]) -> int:
     """Those of matrix products, without rotary frequencies, which not all versions of transformers multiply.
 
-    Attention runs in torch's plain kernel: the counter cannot see into the fused ones for the CPU.
+    Attention runs in torch's plain kernel, linear layers outside oneDNN: the counter cannot see into the
+    fused kernels for the CPU.
     """
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+    with _plain(), torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
     rotary = {
         name: sum(counts.values())
@@ -23,3 +25,14 @@ def counted_by_torch(run: Callable[[], Any]) -> int:
         if name.lower().endswith(("rotary_emb", "rotaryembedding"))
     }
     return int(counter.get_total_flops() - sum(rotary.values()))
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    backend: Any = torch.backends.mkldnn  # its own `flags` warns of TF32
+    before, backend.enabled = backend.enabled, False
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        backend.enabled = before
