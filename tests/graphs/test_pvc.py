@@ -55,8 +55,8 @@ def test_several_pictures_are_numbered_in_the_prompt() -> None:
     both = tokens_of(ran("pvc", (PICTURE, PICTURE), max_num=2))
     one = tokens_of(ran("pvc", PICTURE, max_num=2))
     assert both.frame.bincount().tolist() == [len(one)] * 2
-    torch.testing.assert_close(both.features[: len(one)], one.features)  # sequences of their own
-    torch.testing.assert_close(both.features[len(one) :], one.features)
+    for part in both.features.split(len(one)):  # sequences of their own; sums round as threads share them
+        torch.testing.assert_close(part, one.features, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("graph", "each"), [("internvl2", 256), ("pvc", 64)])
