@@ -110,17 +110,38 @@ def _read(file: Path) -> PvcMap:
     if not isinstance(raw, dict) or set(raw) != _KEYS or not isinstance(raw["options"], dict):
         raise CheckpointError(f"{file}: wanted a mapping with {', '.join(sorted(_KEYS))}; copy {BUNDLED}")
     if set(raw["options"]) != set(_OPTIONS):
-        odd = sorted(set(raw["options"]) ^ set(_OPTIONS))
+        odd = sorted(map(str, set(raw["options"]) ^ set(_OPTIONS)))
         raise CheckpointError(f"{file}: options {', '.join(odd)} unknown or missing; copy {BUNDLED}")
-    names: list[tuple[re.Pattern[str], Part, str]] = []
-    for part, known in OURS.items():
-        if set(raw[part] or {}) - known:
-            odd = sorted(map(str, set(raw[part]) - known))
-            raise CheckpointError(f"{file}: {part}: {', '.join(odd)}: none of {', '.join(sorted(known))}")
-        for ours, theirs in (raw[part] or {}).items():
-            pattern = r"(\d+)".join(map(re.escape, str(theirs).split("{}")))
-            names.append((re.compile(pattern), part, ours))
+    for name, option in raw["options"].items():
+        if not (
+            isinstance(option, dict) and set(option) == {"config", "default"} and _texts(option["config"])
+        ):
+            raise CheckpointError(
+                f"{file}: options.{name}: wanted {{config: [a.place.in.config], default: a value}}"
+            )
+    if not _texts(raw["model_types"]):
+        raise CheckpointError(f"{file}: model_types: wanted a list of names, as config.json has them")
+    names = [line for part in OURS for line in _lines(file, part, raw[part])]
     return PvcMap(file, tuple(raw["model_types"]), tuple(names), raw["options"])
+
+
+def _lines(file: Path, part: Part, lines: Any) -> list[tuple[re.Pattern[str], Part, str]]:
+    """The names of one part. Errors: CheckpointError for ours that do not exist, and another number of {}."""
+    if not isinstance(lines or {}, dict):
+        raise CheckpointError(f"{file}: {part}: wanted lines of `ours: theirs`; copy {BUNDLED}")
+    out: list[tuple[re.Pattern[str], Part, str]] = []
+    for ours, theirs in (lines or {}).items():
+        if ours not in OURS[part]:
+            raise CheckpointError(f"{file}: {part}: {ours}: none of {', '.join(sorted(OURS[part]))}")
+        if not isinstance(theirs, str) or theirs.count("{}") != ours.count("{}"):
+            count = "one {}, the number of the layer" if "{}" in ours else "no {}"
+            raise CheckpointError(f"{file}: {part}.{ours}: {theirs!r}, wanted a name with {count}")
+        out.append((re.compile(r"(\d+)".join(map(re.escape, theirs.split("{}")))), part, ours))
+    return out
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _at(config: Json, place: list[str]) -> Any:

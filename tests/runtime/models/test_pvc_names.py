@@ -217,6 +217,24 @@ def test_more_temporal_layers_than_layers(changed: Callable[[Change], str]) -> N
         ),
         (lambda told: told["tower"].update(qkv="x"), "tower: qkv: none of layers.{}.adaln.attn, "),
         (lambda told: told["options"].pop("time"), "options time unknown or missing; copy "),
+        (
+            lambda told: told["options"].update(time="index"),
+            "options.time: wanted {config: [a.place.in.config], default: a value}",
+        ),
+        (
+            lambda told: told["options"]["time"].update(config="time_mode"),  # a text is no list of places
+            "options.time: wanted {config: [a.place.in.config], default: a value}",
+        ),
+        (lambda told: told.update(model_types=None), "model_types: wanted a list of names"),
+        (lambda told: told.update(tower=["x"]), "tower: wanted lines of `ours: theirs`; copy "),
+        (
+            lambda told: told["tower"].update({"layers.{}.temporal_ls": "vision.ls"}),
+            "tower.layers.{}.temporal_ls: 'vision.ls', wanted a name with one {}",
+        ),
+        (
+            lambda told: told["projector"].update(mlp1_adaln="mlp1.{}"),
+            "projector.mlp1_adaln: 'mlp1.{}', wanted a name with no {}",
+        ),
     ],
 )
 def test_a_data_file_that_is_none(changed: Callable[[Change], str], edit: Any, message: str) -> None:
