@@ -116,9 +116,10 @@ def _merge_of(facts: ProjectorFacts) -> int:
 
 def _check_single(facts: ProjectorFacts) -> None:
     if facts.kind == "pixel_shuffle":
+        other = "project_pixel_shuffle" if facts.pvc is None else "project_pvc"
         raise WiringError(
             "project_mlp.projector: pixel_shuffle makes one token of every group of patches; use "
-            "project_pixel_shuffle instead"
+            f"{other} instead"
         )
     if facts.kind == "tokenpacker":
         raise WiringError(

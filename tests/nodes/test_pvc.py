@@ -10,6 +10,7 @@ import torch
 
 from tests.pvc import OUT, clip, compressor, noise, pictures, plain_vit, tiny_compressor, tiny_pvc, vision
 from tokenloom.nodes.encode import encode_vision
+from tokenloom.nodes.project import project_mlp
 from tokenloom.nodes.pvc import encode_pvc, project_pvc, repeat_frames
 from tokenloom.nodes.select import select_dominant
 from tokenloom.nodes.shuffle import project_pixel_shuffle
@@ -169,6 +170,8 @@ def test_pixel_shuffle_refuses_a_modulated_projector() -> None:
     assert str(error.value) == (
         "project_pixel_shuffle.projector: this one is modulated by time (PVC); use project_pvc instead"
     )
+    with pytest.raises(WiringError, match=r"every group of patches; use project_pvc instead$"):
+        project_mlp(PROJECTOR, patches)
 
 
 def test_project_pvc_refuses_other_projectors() -> None:
