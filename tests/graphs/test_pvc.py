@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -204,3 +205,15 @@ def test_python_and_yaml_answer_alike() -> None:
         loaded = ran("pvc", media, count=3, max_new_tokens=64)
         assert written["answer"] == loaded["answer"] != ""
         assert torch.equal(tokens_of(written).features, tokens_of(loaded).features)
+
+
+def test_what_could_not_be_read_is_said() -> None:
+    """In the graph's title, the README and the docs: PVC's modules are ours, its weights are not claimed."""
+    graph, readme, docs = (
+        " ".join((ROOT / file).read_text(encoding="utf-8").split())
+        for file in ("graphs/pvc.yaml", "README.md", "docs/pvc.md")
+    )
+    assert "title: PVC as we understand the paper, its code could not be read;" in graph
+    for text in (readme, docs):
+        assert re.search(r"modelling code could not be read\W", text)
+        assert "weights of PVC-InternVL2-8B are not claimed to run" in text
