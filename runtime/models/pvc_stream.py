@@ -18,7 +18,7 @@ from typing import Literal
 
 import torch
 
-from ..errors import MediaError
+from ..errors import MediaError, WiringError
 from ..values import Patches, Source, Tiles
 from .handle import Model
 from .pvc import Past, time_value
@@ -32,7 +32,8 @@ class PvcStream:
     """One clip, frame after frame; options as encode_pvc has them. Frames are tiles, one for each.
 
     length: frames that the clip will have, which the times `fraction` and `fraction_inclusive` need. Errors:
-    WiringError without it, for a tower without temporal modules, and for options that it has no weights for.
+    WiringError without it, for a tower without temporal modules, and for options that do not exist or that it
+    has no weights for.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class PvcStream:
         features: Features = "patch",
         interpolate: bool = False,
     ) -> None:
+        if length is not None and length < 1:
+            raise WiringError(f"PvcStream.length: {length}, wanted 1 or more, or None if it is not known")
         if vision.facts.tower is not None:
             pvc_facts("PvcStream", vision.facts.tower)
         tower = vision.load()

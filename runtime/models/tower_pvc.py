@@ -49,6 +49,8 @@ class Progressive:
         """As the checkpoint says, but for what is given. Errors: WiringError for what has no weights."""
         own = pvc_facts(where, facts)
         count = len(own.layers) if temporal_layers is None else temporal_layers
+        if count < 0:
+            raise WiringError(f"{where}.temporal_layers: {count}, wanted 0 or more")
         if count > len(own.layers):
             raise WiringError(
                 f"{where}.temporal_layers: {count}, but the checkpoint has weights for {len(own.layers)}; "
@@ -63,7 +65,8 @@ class Progressive:
                     f"{where}.adaln_on: the checkpoint has no AdaLN on {place!r}{known}; it has {has}"
                 )
         rule = own.time if time == "auto" else time
-        assert rule in RULES, "its widget says so"
+        if rule not in RULES:
+            raise WiringError(f"{where}.time: {rule!r} is not one of {', '.join(('auto', *RULES))}")
         return cls(
             layers=own.layers[len(own.layers) - count :],
             adaln_on=places,

@@ -110,3 +110,21 @@ def test_a_tower_without_temporal_modules() -> None:
     """Has nothing to remember."""
     with pytest.raises(WiringError, match=r"PvcStream\.vision: this tower has no temporal modules"):
         PvcStream(vision(plain_vit()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": 0}, "PvcStream.length: 0, wanted 1 or more, or None if it is not known"),
+        (
+            {"time": "seconds"},
+            "PvcStream.time: 'seconds' is not one of auto, fraction, fraction_inclusive, index",
+        ),
+        ({"time": "index", "temporal_layers": -1}, "PvcStream.temporal_layers: -1, wanted 0 or more"),
+    ],
+)
+def test_options_that_do_not_exist(options: dict[str, Any], message: str) -> None:
+    """No widget checks them here."""
+    with pytest.raises(WiringError) as error:
+        PvcStream(TOWER, **options)
+    assert str(error.value) == message
