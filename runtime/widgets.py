@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -182,8 +181,7 @@ def _coerce(t: Any, value: Any) -> Any:
             raise ValueError
         return Path(value)
     if t is float and isinstance(value, int | float) and not isinstance(value, bool):
-        too_large = isinstance(value, int) and abs(value) > sys.float_info.max
-        if too_large or math.isnan(value):
+        if math.isnan(value):
             raise ValueError
         return float(value)
     if isinstance(value, t) and (t is bool or not isinstance(value, bool)):

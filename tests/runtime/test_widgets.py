@@ -69,7 +69,6 @@ MESSAGES: list[tuple[Any, Any, str]] = [
     (float, "1", "n.w: '1' is a str, wanted float"),
     (float, True, "n.w: True is a bool, wanted float"),
     (float, float("nan"), "n.w: nan is not a number, wanted float"),
-    (float, 10**309, f"n.w: 1{'0' * 59}...{'0' * 17} is an int, wanted float"),
     (float, 10**400, f"n.w: 1{'0' * 59}...{'0' * 17} is an int, wanted float"),
     (int, "x" * 200, f"n.w: '{'x' * 59}...{'x' * 16}' is a str, wanted int"),
     (Path, "", "n.w: '' is empty, wanted path"),
