@@ -94,7 +94,8 @@ def prune_by_attention(
     keep: visual tokens that stay, of each group.
     ratio: part of each group that stays, instead of `keep`; 0.4 when none of the three is given.
     drop: part of each group that goes, instead of `keep` (FastV's R).
-    rows: whose attention counts: `text` after the last visual token, the `last` row, or `all` rows.
+    rows: whose attention counts: `text` after the last visual token, with a newline that ends these; the
+        `last` row; or `all` rows.
     attention: `pre_rope_full`: before rotary positions, over all keys, no causal mask, as PruneVid's released
         code has it; `post_rope_causal`: the layer's true attention.
     heads: of the attention heads, the greatest or the mean.

@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import context, cost
 from ..errors import GraphError, NeedError, did_you_mean
 from ..needs import Need
-from ..values import LLMState, Segment
+from ..values import LLMState
 from .attention_rows import Reduce, Sight, received, score_keys
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def check_layers(needs: Collection[Need], first: int, end: int) -> None:
 def query_rows(state: LLMState, need: Need) -> int:
     """How many rows at the end of the state a need asks about. Errors: NeedError when there is none."""
     if need.rows == "text":
-        count = int((state.segment == int(Segment.TEXT_AFTER)).sum())
+        count = int(state.input.text_after[state.row].sum())
     else:
         count = min(len(state), 1) if need.rows == "last" else len(state)
     if not count:
@@ -104,7 +104,7 @@ def query_rows(state: LLMState, need: Need) -> int:
 
 def offered(state: LLMState) -> tuple[Need, ...]:
     """The published forms that this state has query rows for."""
-    text = bool((state.segment == int(Segment.TEXT_AFTER)).any())
+    text = bool(state.input.text_after[state.row].any())
     return PUBLISHED if text else PUBLISHED[1:] if len(state) else ()
 
 

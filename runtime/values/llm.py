@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import BudgetError, GraphError
 from .brief import brief
+from .source import Kind
 from .tokens import VisualTokens
 
 
@@ -55,6 +56,19 @@ class LLMInput:
 
     def __len__(self) -> int:
         return len(self.embeds)
+
+    @property
+    def text_after(self) -> Tensor:
+        """[S] bool: the text after the visual tokens; newlines and separators that end these belong to it."""
+        after = self.segment == int(Segment.TEXT_AFTER)
+        if not sum(map(len, self.tokens)) or not bool(after.any()):
+            return after
+        first = torch.tensor([0, *map(len, self.tokens)], device=self.wire.device).cumsum(0)
+        kind = torch.cat([tokens.kind.to(self.wire.device) for tokens in self.tokens])
+        kind = kind[(first[self.wire] + self.token).clamp_min(0)]
+        ends = (kind == int(Kind.NEWLINE)) | (kind == int(Kind.SEPARATOR))
+        seen = self.visual & ~ends
+        return seen.flip(0).cumsum(0).flip(0) == 0 if bool(seen.any()) else after
 
     @property
     def visual(self) -> Tensor:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from tokenloom.runtime.errors import BudgetError, GraphError
-from tokenloom.runtime.values import Hiding, KVCache, LayerCache, LLMInput, LLMState, Segment
+from tokenloom.runtime.values import Hiding, Kind, KVCache, LayerCache, LLMInput, LLMState, Segment
+
+from ...states import Run, placed, visual_tokens
 
 
 def sequence(rows: int = 4) -> LLMInput:
@@ -185,3 +187,14 @@ def test_every_row_is_hidden_or_visible() -> None:
     with pytest.raises(ValueError) as caught:
         replace(rich(), hiding=Hiding(2, torch.ones(3, dtype=torch.bool), 1))
     assert str(caught.value) == "LLMState.hiding: 4 rows, but visible (3,)"
+
+
+def test_a_newline_that_ends_the_visual_tokens_is_text() -> None:
+    """One between two pictures, and one within a picture, are not; without text after it none is."""
+    line = Run(1, kind=Kind.NEWLINE)
+    first, last = visual_tokens(Run(2), line), visual_tokens(Run(1), line, Run(2), line, line)
+    given = placed(first, last, before=1, between=1, after=2)
+    assert given.text_after.tolist() == [False] * 9 + [True] * 4
+    assert not placed(first, before=1, after=0).text_after.any()
+    bare = placed(visual_tokens(line), before=1, after=2)
+    assert bare.text_after.tolist() == [False, False, True, True]
