@@ -56,20 +56,15 @@ def visual_groups(state: LLMState, select: Select, special: Special = "count") -
     row_V, tokens = state.visual.nonzero()[:, 0], state.input.tokens
     if not tokens:  # a state made by hand
         return _grouped(row_V, torch.zeros_like(row_V), 1)
-    device = row_V.device
-    # one list of the tokens of all wires
-    first = torch.tensor([0, *map(len, tokens)], device=device).cumsum(0)
-    token_V = first[state.input.wire[state.row[row_V]]] + state.input.token[state.row[row_V]]
-    kind_N = torch.cat([t.kind.to(device) for t in tokens])
     if special == "stay":
-        goes = (kind_N[token_V] != int(Kind.NEWLINE)) & (kind_N[token_V] != int(Kind.SEPARATOR))
-        row_V, token_V = row_V[goes], token_V[goes]
+        row_V = row_V[~state.input.special[state.row[row_V]]]
     if select == "global":
         return _grouped(row_V, torch.zeros_like(row_V), 1)
-    picture_N = _pictures(tokens, device)
-    pictures = sum(t.source.frames for t in tokens)
+    device, pictures = row_V.device, sum(t.source.frames for t in tokens)
+    still_N = torch.cat([t.kind.to(device) == int(Kind.STATIC) for t in tokens])
     # a static token's home is the first frame of its segment: it is a group apart from that frame's own
-    return _grouped(row_V, (2 * picture_N + (kind_N == int(Kind.STATIC)))[token_V], 2 * pictures)
+    group_N = 2 * _pictures(tokens, device) + still_N
+    return _grouped(row_V, group_N[state.input.number[state.row[row_V]]], 2 * pictures)
 
 
 def _pictures(tokens: tuple[Tokens, ...], device: torch.device) -> Tensor:

@@ -19,7 +19,7 @@ from .headers import INDEX, ITEM_BYTES, Stored, read_header, stored_in
 from .intern import native_tower_tensors
 from .names import ROUTES, SHAPES, TOWER_ROUTES, Part, route
 from .pvc_names import PvcMap, bundled, pvc_map
-from .strict import linears
+from .strict import linears, span
 
 _NUMBER = re.compile(r"(?:(?<=\.)|^)\d+(?=\.|$)")
 _LORA = re.compile(r"\.lora_[AB]\.[^.]+\.weight$")
@@ -259,13 +259,3 @@ def _likeliest(families: Sequence[Family], names: Iterable[str], told: str) -> l
 def folded(name: str) -> str:
     """The name with `{}` for every number between its dots."""
     return _NUMBER.sub("{}", name.replace("{", "{{").replace("}", "}}"))
-
-
-def span(numbers: Iterable[int]) -> str:
-    """`7`, `{0..31}` or `{0,3,5}`."""
-    values = sorted(set(numbers))
-    if len(values) == 1:
-        return str(values[0])
-    if values == list(range(values[0], values[-1] + 1)):
-        return f"{{{values[0]}..{values[-1]}}}"
-    return f"{{{','.join(map(str, values))}}}"

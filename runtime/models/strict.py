@@ -149,12 +149,12 @@ def fold(tensors: Mapping[str, Shape | str]) -> str:
         numbers = tuple(int(n) for n in re.findall(r"(?<=\.)\d+(?=\.)", name))
         groups.setdefault((re.sub(r"(?<=\.)\d+(?=\.)", "{}", name), text), []).append(numbers)
     return ", ".join(
-        f"{template.format(*map(_span, zip(*numbers, strict=True)))} {text}"
+        f"{template.format(*map(span, zip(*numbers, strict=True)))} {text}"
         for (template, text), numbers in groups.items()
     )
 
 
-def _span(numbers: Iterable[int]) -> str:
+def span(numbers: Iterable[int]) -> str:
     """`7`, `{0..31}` or `{0,3,5}`."""
     values = sorted(set(numbers))
     if len(values) == 1:

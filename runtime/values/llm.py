@@ -61,14 +61,25 @@ class LLMInput:
     def text_after(self) -> Tensor:
         """[S] bool: the text after the visual tokens; newlines and separators that end these belong to it."""
         after = self.segment == int(Segment.TEXT_AFTER)
-        if not sum(map(len, self.tokens)) or not bool(after.any()):
-            return after
+        seen = self.visual & ~self.special
+        behind = seen.flip(0).cumsum(0).flip(0) == 0
+        return behind & after.any() if bool(seen.any()) else after
+
+    @property
+    def number(self) -> Tensor:
+        """[S] long: the row's token among those of all wires, one after another; -1: text."""
         first = torch.tensor([0, *map(len, self.tokens)], device=self.wire.device).cumsum(0)
-        kind = torch.cat([tokens.kind.to(self.wire.device) for tokens in self.tokens])
-        kind = kind[(first[self.wire] + self.token).clamp_min(0)]
-        ends = (kind == int(Kind.NEWLINE)) | (kind == int(Kind.SEPARATOR))
-        seen = self.visual & ~ends
-        return seen.flip(0).cumsum(0).flip(0) == 0 if bool(seen.any()) else after
+        return torch.where(self.wire < 0, -1, first[self.wire] + self.token)
+
+    @property
+    def special(self) -> Tensor:
+        """[S] bool: newlines and separators among the visual tokens."""
+        out = torch.zeros_like(self.visual)
+        if self.tokens:
+            kind = torch.cat([tokens.kind.to(out.device) for tokens in self.tokens])
+            mine = kind[self.number[self.visual]]
+            out[self.visual] = (mine == int(Kind.NEWLINE)) | (mine == int(Kind.SEPARATOR))
+        return out
 
     @property
     def visual(self) -> Tensor:
