@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from .files import write_whole
 from .store import Packed, unpack
 
 _STALE = 3600.0  # seconds after which a temporary file belongs to nobody
@@ -94,8 +94,8 @@ class Disk:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             data = save(dict(packed.tensors), metadata=meta)
-            _replace(path, data)
-            _replace(path.with_suffix(".json"), json.dumps(manifest, indent=1).encode())
+            write_whole(path, data)
+            write_whole(path.with_suffix(".json"), json.dumps(manifest, indent=1).encode())
         except OSError as error:
             self._warn(f"cannot be written: {error.strerror or error}")
             return False
@@ -170,20 +170,6 @@ def _decode(data: bytes, key: str) -> tuple[Any, float]:
     if packed.checksum() != meta["checksum"]:
         raise ValueError("checksum differs")
     return unpack(packed), float(meta["seconds"])
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write whole or not at all: temporary file, sync, rename."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _manifest(path: Path) -> Mapping[str, Any]:

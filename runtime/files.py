@@ -1,9 +1,10 @@
-"""Fingerprints of files and folders: by content, read once per process and state of the file."""
+"""Files: fingerprints by content, read once per process and state of the file; and writing whole files."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -63,3 +64,17 @@ def _folder(path: str) -> str:
 def _whole(state: FileState) -> str:
     with open(state.path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: temporary file beside it, sync, rename. Errors: OSError as it is."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,9 +1,10 @@
-"""Picture files to 8-bit RGB: upright, alpha dropped, 16 bit scaled, the first frame of several."""
+"""Picture files to 8-bit RGB: upright, alpha dropped, 16 bit scaled, the first frame of several; and PNGs."""
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from .errors import LoomError, MediaError
+from .files import write_whole
+from .values import Picture
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, struct.error)  # from Pillow
@@ -87,3 +91,23 @@ def rgb(path: Path, picture: Pil.Image) -> Pil.Image:
     if picture.mode == "P" and isinstance(picture.info.get("transparency"), bytes):
         picture = picture.convert("RGBA")  # the same colours; Pillow warns about the direct way
     return picture.convert("RGB")
+
+
+def write_png(picture: Picture, path: Path, text: Mapping[str, str] | None = None) -> None:
+    """Write a picture as PNG, whole or not at all, its caption as `Title`. Errors: OSError as it is.
+
+    text: further texts by keyword (1 to 79 characters of latin-1), `tEXt` chunks before the pixels; those
+    beyond latin-1 are `iTXt`. Pillow gives all of them as `Image.open(path).text`.
+    """
+    write_whole(path, png_bytes(picture, text))
+
+
+def png_bytes(picture: Picture, text: Mapping[str, str] | None = None) -> bytes:
+    """The PNG file that `write_png` writes; the same bytes for the same picture and texts."""
+    info = PngInfo()
+    for keyword, value in {"Title": picture.caption, **(text or {})}.items():
+        if value:
+            info.add_text(keyword, value)
+    out = io.BytesIO()
+    Pil.fromarray(picture.pixels.cpu().numpy()).save(out, "PNG", pnginfo=info)
+    return out.getvalue()
