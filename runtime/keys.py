@@ -81,7 +81,12 @@ def settings_text(widgets: Mapping[str, Any]) -> str:
 @cache
 def libraries() -> str:
     """The key format and the versions of the libraries that compute: `1 torch 2.13.0, ...`."""
-    return f"{FORMAT} " + ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
+    return f"{FORMAT} " + ", ".join(f"{name} {version}" for name, version in library_versions().items())
+
+
+def library_versions() -> dict[str, str]:
+    """The version of each library that computes; "absent" for one that is not installed."""
+    return {name: _version(name) for name in _LIBRARIES}
 
 
 def _version(name: str) -> str:
