@@ -105,6 +105,44 @@ def run(
 
 
 @app.command()
+def rerun(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="PNG or result file that tokenloom wrote.")],
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Instead of the recorded ones.")
+    ] = None,
+    settings: Settings = None,
+    until: Until = None,
+    from_: From = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    no_cache: NoCache = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the results.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what every node does.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Run again what made a PNG or result file."""
+    with guard(debug=debug, as_json=as_json) as phase:
+        from .commands.rerun import again
+        from .commands.run import Asked
+        from .commands.run import run as run_it
+
+        asked = Asked(
+            graph=str(file),
+            params=values or (),
+            settings=settings or (),
+            until=until,
+            from_=from_,
+            device=device,
+            dtype=dtype,
+            cache=not no_cache,
+            plugins=plugin or (),
+        )
+        run_it(asked, phase, as_json=as_json, quiet=quiet, verbose=verbose, planning=again)
+
+
+@app.command()
 def check(
     graphs: Annotated[
         list[str] | None,

@@ -145,6 +145,7 @@ class Plan:
     from_: str | None = None
     until: str | None = None
     options: tuple[str, ...] = ()  # further words of the command line that it came from
+    verb: str = "run"  # the command
 
     @cached_property
     def by_id(self) -> Mapping[str, Planned]:
@@ -217,7 +218,7 @@ class Plan:
             extra = "".join(f", {name}={value!r}" for name, value in given.items())
             extra += f", until={self.until!r}" if self.until else ""
             return f"tokenloom.run(graph{extra}{f', from_={from_!r}' if from_ else ''})"
-        words = ["tokenloom", "run", str(self.graph.at), *(f"{k}={_word(v)}" for k, v in given.items())]
+        words = ["tokenloom", self.verb, str(self.graph.at), *(f"{k}={_word(v)}" for k, v in given.items())]
         words += ["--until", self.until] if self.until else []
         words += ["--from", from_] if from_ else []
         return shlex.join([*words, *self.options])

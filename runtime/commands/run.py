@@ -57,8 +57,7 @@ def planned(asked: Asked) -> Plan:
     given = given_params(graph, asked.params)
     for name in unused_params(graph):
         if name in given:
-            text = f"params.{name}: nothing in the graph uses it, so it changes nothing"
-            typer.echo(f"warning: {text}", err=True)
+            warn(f"params.{name}: nothing in the graph uses it, so it changes nothing")
     made = plan(
         graph,
         given,
@@ -68,10 +67,15 @@ def planned(asked: Asked) -> Plan:
         dtype=asked.dtype,
         cache=default_cache() if asked.cache else None,
     )
-    return replace(made, options=_options(asked))
+    return replace(made, options=options(asked))
 
 
-def _options(asked: Asked) -> tuple[str, ...]:
+def warn(text: str) -> None:
+    """A line on stderr."""
+    typer.echo(f"warning: {text}", err=True)
+
+
+def options(asked: Asked) -> tuple[str, ...]:
     """The options that a resumed run needs to do the same."""
     words = [word for setting in asked.settings for word in ("--set", setting)]
     words += [word for plugin in asked.plugins for word in ("--plugin", str(plugin))]
@@ -89,9 +93,13 @@ def run(
     verbose: bool = False,
     trace: Path | None = None,
     events: Path | None = None,
+    planning: Callable[[Asked], Plan] = planned,
 ) -> None:
-    """Run a graph and print its results; with `as_json` one JSON object, with `quiet` the results alone."""
-    made = planned(asked)
+    """Run a graph and print its results; with `as_json` one JSON object, with `quiet` the results alone.
+
+    planning: from what was asked for to the plan.
+    """
+    made = planning(asked)
     followers = _followers(quiet or as_json, verbose, trace, events)
     phase.running = True
     result = execute(made, subscribers=followers)

@@ -1,0 +1,60 @@
+"""`tokenloom rerun`: the run that made a picture or a result file, again, from the recipe inside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..cache import default_cache
+from ..graph import Graph
+from ..plan import Plan, plan
+from ..registry import load_plugin
+from ..report.again import changes, check_files, graph_again, place_again, values_again
+from ..report.reading import read_recipe
+from .run import Asked, options, warn
+from .words import apply_settings, given_params
+
+
+def again(asked: Asked) -> Plan:
+    """The plan of a recipe's run; `asked.graph` is the file that holds it, and its words replace parts of it.
+
+    What is not as it was is told on stderr. Errors: GraphError for a file without a sound recipe, nodes that
+    are missing, files and checkpoints that are gone or have changed.
+    """
+    path = Path(asked.graph)
+    for plugin in asked.plugins:
+        load_plugin(plugin)
+    recipe = read_recipe(path)
+    graph = graph_again(path, recipe)
+    given = given_params(graph, asked.params)
+    apply_settings(graph, asked.settings)
+    replaced = {**given, **_settings(graph, asked)}
+    for text in check_files(path, recipe, replaced):
+        warn(text)
+    until = asked.until or recipe.until
+    device, dtype = place_again(recipe, asked.device, asked.dtype)
+    made = plan(
+        graph,
+        values_again(path, recipe, graph, given),
+        outputs=None if until else recipe.outputs,
+        until=until,
+        from_=asked.from_,
+        device=device,
+        dtype=dtype,
+        cache=default_cache() if asked.cache else None,
+    )
+    for text in changes(path, recipe, made, replaced):
+        warn(text)
+    return replace(made, options=options(asked), verb="rerun")
+
+
+def _settings(graph: Graph, asked: Asked) -> dict[str, Any]:
+    """What `--set` put into the graph, by `node.setting`."""
+    places = [word.partition("=")[0] for word in asked.settings]
+    return {place: _setting(graph, place) for place in places}
+
+
+def _setting(graph: Graph, place: str) -> Any:
+    node, _, name = place.rpartition(".")
+    return graph.steps[node].widgets[name]
