@@ -42,6 +42,10 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor writ
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Python file with further nodes.")
 ]
+ResultFile = Annotated[
+    Path | None,
+    typer.Option("--result", metavar="FILE.json", help="Write the result, or the failure, for `view`."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")]
 
@@ -82,6 +86,7 @@ def run(
     events: Annotated[
         Path | None, typer.Option("--events", metavar="FILE", help="Write every event as a line of JSON.")
     ] = None,
+    result: ResultFile = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
@@ -101,7 +106,16 @@ def run(
             cache=not no_cache,
             plugins=plugin or (),
         )
-        run_it(asked, phase, as_json=as_json, quiet=quiet, verbose=verbose, trace=trace, events=events)
+        run_it(
+            asked,
+            phase,
+            as_json=as_json,
+            quiet=quiet,
+            verbose=verbose,
+            trace=trace,
+            events=events,
+            result_file=result,
+        )
 
 
 @app.command()
@@ -119,6 +133,7 @@ def rerun(
     no_cache: NoCache = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the results.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what every node does.")] = False,
+    result: ResultFile = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
@@ -139,7 +154,15 @@ def rerun(
             cache=not no_cache,
             plugins=plugin or (),
         )
-        run_it(asked, phase, as_json=as_json, quiet=quiet, verbose=verbose, planning=again)
+        run_it(
+            asked,
+            phase,
+            as_json=as_json,
+            quiet=quiet,
+            verbose=verbose,
+            result_file=result,
+            planning=again,
+        )
 
 
 @app.command()

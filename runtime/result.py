@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .describe import describe
@@ -79,3 +80,12 @@ class Result:
         )
         columns = ("node", "type", "cached", "tokens", "seconds", "bytes", "peak", "flops")
         return Table(columns, rows, self.plan.graph.title)
+
+    def save(self, path: Path | str) -> None:
+        """Write a result file (.json), whole or not at all: `tokenloom view` and `rerun` read it.
+
+        Errors: OSError as it is.
+        """
+        from .report.record import success, write_record
+
+        write_record(Path(path), success(self))

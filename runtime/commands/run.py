@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -18,16 +18,17 @@ from ..cost import flops_text
 from ..describe import describe
 from ..errors import GraphError
 from ..events import Event, NodeCached, NodeDone, NodeStarted
-from ..models.handle import Model
 from ..plan import Plan, plan
 from ..registry import load_plugin
+from ..report.record import plain, random_weights
 from ..result import Result, Row
 from ..run import execute
 from ..trace import ChromeTrace, JsonLines
 from ..values import Answer, Table
 from ..yamlfile import load
 from .guard import Phase
-from .show import Cells, as_json, seconds_text, show_table, show_text, size_text
+from .record import recorded
+from .show import Cells, seconds_text, show_table, show_text, size_text
 from .words import apply_settings, given_params
 
 RANDOM = "random weights: this text means nothing"
@@ -70,6 +71,14 @@ def planned(asked: Asked) -> Plan:
     return replace(made, options=options(asked))
 
 
+def command(asked: Asked, verb: str) -> str:
+    """What was typed, as far as it decides the result."""
+    words = ["tokenloom", verb, asked.graph, *asked.params]
+    words += ["--until", asked.until] if asked.until else []
+    words += ["--from", asked.from_] if asked.from_ else []
+    return shlex.join([*words, *options(asked)])
+
+
 def warn(text: str) -> None:
     """A line on stderr."""
     typer.echo(f"warning: {text}", err=True)
@@ -93,16 +102,20 @@ def run(
     verbose: bool = False,
     trace: Path | None = None,
     events: Path | None = None,
+    result_file: Path | None = None,
     planning: Callable[[Asked], Plan] = planned,
 ) -> None:
     """Run a graph and print its results; with `as_json` one JSON object, with `quiet` the results alone.
 
-    planning: from what was asked for to the plan.
+    result_file: where the result is put down, or how the run failed. planning: from what was asked for to the
+    plan.
     """
-    made = planning(asked)
-    followers = _followers(quiet or as_json, verbose, trace, events)
-    phase.running = True
-    result = execute(made, subscribers=followers)
+    with recorded(result_file) as seen:
+        seen.command = command(asked, "run" if planning is planned else "rerun")
+        seen.plan = made = planning(asked)
+        followers = _followers(quiet or as_json, verbose, trace, events)
+        phase.running = True
+        seen.result = result = execute(made, subscribers=[*followers, *([seen] if result_file else [])])
     if as_json:
         typer.echo(json.dumps(plain(result), ensure_ascii=False))
         return
@@ -151,43 +164,6 @@ def _stage(row: Row) -> tuple[str, ...]:
     seconds = "" if row.cached else seconds_text(row.seconds)
     flops = "" if row.flops is None else flops_text(row.flops)
     return (row.id, row.tokens, flops, seconds, size_text(row.peak) if row.peak else "", row.cached)
-
-
-def plain(result: Result) -> dict[str, Any]:
-    """The result as one JSON object."""
-    return {
-        "ok": True,
-        "title": result.plan.graph.title,
-        "graph": result.plan.graph.at,
-        "device": result.plan.device,
-        "dtype": result.plan.dtype,
-        "random_weights": random_weights(result.plan),
-        "seconds": result.seconds,
-        "outputs": {name: as_json(value) for name, value in result.outputs.items()},
-        "stages": [
-            {
-                "node": row.id,
-                "type": row.type,
-                "cached": row.cached or None,
-                "tokens_in": row.tokens_in,
-                "tokens_out": dict(row.tokens_out),
-                "seconds": row.seconds,
-                "bytes": row.bytes,
-                "peak": row.peak,
-                "loading": row.loading,
-                "flops": row.flops,
-            }
-            for row in result.report
-        ],
-    }
-
-
-def random_weights(made: Plan) -> bool:
-    """True when a model of the plan was never trained."""
-    known = [step.known for step in made.steps]
-    flat = [one for value in known for one in (value if isinstance(value, tuple) else (value,))]
-    chats = [value.facts.chat for value in flat if isinstance(value, Model)]
-    return any(chat is not None and chat.random_weights for chat in chats)
 
 
 def _followers(

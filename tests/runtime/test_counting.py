@@ -10,11 +10,12 @@ import pytest
 
 from tokenloom import Graph, node, run
 from tokenloom.runtime.cache import Cache
-from tokenloom.runtime.commands.run import plain, show_stages
+from tokenloom.runtime.commands.run import show_stages
 from tokenloom.runtime.console import Console
 from tokenloom.runtime.context import count, counting
 from tokenloom.runtime.cost import flops_text
 from tokenloom.runtime.events import Event, NodeDone
+from tokenloom.runtime.report.record import plain
 from tokenloom.runtime.trace import ChromeTrace
 
 
