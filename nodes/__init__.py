@@ -10,10 +10,11 @@ from .encode import encode_vision as encode_vision
 from .generate import generate as generate
 from .inspect import attention_map as attention_map
 from .inspect import heatmap_overlay as heatmap_overlay
-from .inspect import mask_to_indices as mask_to_indices
 from .inspect import token_mask_preview as token_mask_preview
 from .kv import compress_kv as compress_kv
 from .load_media import load_media as load_media
+from .manual import mask_to_indices as mask_to_indices
+from .manual import select_manual as select_manual
 from .media import load_image as load_image
 from .media import load_video as load_video
 from .merge import merge_contextual as merge_contextual
@@ -41,7 +42,7 @@ from .pvc import repeat_frames as repeat_frames
 from .read import read_tokens as read_tokens
 from .sample import sample_frames as sample_frames
 from .select import select_dominant as select_dominant
-from .select import select_tokens as select_tokens
+from .select import select_top as select_top
 from .shuffle import project_pixel_shuffle as project_pixel_shuffle
 from .slice_hd import slice_hd as slice_hd
 from .tile import pad_square as pad_square

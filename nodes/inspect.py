@@ -1,4 +1,4 @@
-"""Looking at tokens: where a patch attends to, which patches are left, and picking some by drawing."""
+"""Looking at tokens: where a patch attends to, and which patches are left."""
 
 # H, W = picture in pixels, R, C = rows and columns of patches of a tile
 
@@ -166,28 +166,6 @@ def coloured(value_HW: Tensor, palette: str) -> Tensor:
     place = value_HW * (len(stops) - 1)
     low = place.long().clamp_max(len(stops) - 2)
     return torch.lerp(stops[low], stops[low + 1], (place - low)[..., None])
-
-
-@node(version=1)
-def mask_to_indices(mask: Frames, tokens: Tokens, *, tile: Index = 0) -> Table:
-    """The patches of a tile that somebody drew on, ascending: a table for `select_tokens`.
-
-    Source: VisionZip's chat demo, which ignores that the model pads the picture.
-
-    mask: one picture, black where nothing was drawn, of any size; it covers the picture that the tile shows.
-    tokens: they know where each patch lies in the picture.
-    tile: which tile.
-    """
-    source = tokens.source
-    left, top, right, bottom = _box("mask_to_indices", source.tiles, tile)
-    width, height = source.sizes[source.tiles[tile].frame]
-    drawn_HW = _picture("mask_to_indices", mask, 0).any(2)
-    y, x = drawn_HW.nonzero().double().unbind(1)
-    row = (((y + 0.5) * height / drawn_HW.shape[0] - top) / (bottom - top) * source.rows).floor().long()
-    col = (((x + 0.5) * width / drawn_HW.shape[1] - left) / (right - left) * source.cols).floor().long()
-    inside = (row >= 0) & (row < source.rows) & (col >= 0) & (col < source.cols)
-    cells = sorted(set((row * source.cols + col)[inside].tolist()))
-    return Table(("patch",), tuple((tile * source.per_tile + cell,) for cell in cells), "patches")
 
 
 @node(version=1)

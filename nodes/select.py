@@ -1,4 +1,4 @@
-"""Keep the tokens that attention points at (VisionZip, sec. 3.2), or those that someone picked by hand."""
+"""Keep the tokens that attention points at (VisionZip, sec. 3.2)."""
 
 # N = tokens, K = tiles, M = most tokens of a tile
 
@@ -16,7 +16,7 @@ from ..runtime.errors import BudgetError, NeedError
 from ..runtime.foreseen import KnownPair, KnownTokens
 from ..runtime.needs import Need, Needs
 from ..runtime.node import node
-from ..runtime.values import Kind, Table, Tokens
+from ..runtime.values import Kind, Tokens
 from ..runtime.widgets import Range
 
 Score = Literal["cls", "received"]
@@ -32,7 +32,7 @@ class Picked(NamedTuple, Generic[TokensT]):
     rest: TokensT
 
 
-def _foresee(
+def _foresee_dominant(
     tokens: KnownTokens | None,
     *,
     keep: int,
@@ -45,15 +45,27 @@ def _foresee(
     check_one("select_dominant", total=total, ratio=ratio, preset=preset)
     if tokens is None:
         return None
-    if score == "cls" and tokens.cls_scores is False:
-        raise NeedError("select_dominant.score: the tower has no [CLS] token; set score: received")
-    unknown = replace(tokens, per_tile=None)
-    if tokens.per_tile is None or tokens.cls_token is None or total is not None:
-        return KnownPair(kept=unknown, rest=unknown)
     keep = keep if preset is None else PRESETS[preset].keep
+    return _known("select_dominant", tokens, None if total is not None else keep, ratio, score, cls_token)
+
+
+def _known(
+    where: str,
+    tokens: KnownTokens,
+    keep: int | None,
+    ratio: float | None,
+    score: Score,
+    cls_token: ClsToken,
+) -> KnownPair:
+    """What is known of both outputs; an error for scores or a budget that the tokens do not have."""
+    if score == "cls" and tokens.cls_scores is False:
+        raise NeedError(f"{where}.score: the tower has no [CLS] token; set score: received")
+    unknown = replace(tokens, per_tile=None)
+    if tokens.per_tile is None or tokens.cls_token is None or keep is None:
+        return KnownPair(kept=unknown, rest=unknown)
     keep = keep if ratio is None else int(ratio * tokens.per_tile)
     special = int(tokens.cls_token)
-    _check_budget(tokens.per_tile, special, keep, cls_token)
+    _check_budget(where, tokens.per_tile, special, keep, cls_token)
     kept = keep + (special if cls_token == "extra" else 0)
     rest = tokens.per_tile - kept - (special if cls_token == "drop" else 0)
     stays = tokens.cls_token and cls_token != "drop"
@@ -63,7 +75,7 @@ def _foresee(
     )
 
 
-@node(version=1, foresee=_foresee)
+@node(version=1, foresee=_foresee_dominant)
 def select_dominant(
     tokens: Annotated[
         TokensT,
@@ -94,14 +106,27 @@ def select_dominant(
         160 for LLaVA-NeXT.
     """
     check_one("select_dominant", total=total, ratio=ratio, preset=preset)
-    score_N = channel(f"select_dominant.score {score!r}", tokens, Need(CHANNEL[score])).float()
     keep = keep if preset is None else PRESETS[preset].keep
+    return _highest("select_dominant", tokens, keep, total, ratio, score, cls_token)
+
+
+def _highest(
+    where: str,
+    tokens: TokensT,
+    keep: int,
+    total: int | None,
+    ratio: float | None,
+    score: Score,
+    cls_token: ClsToken,
+) -> Picked[TokensT]:
+    """As select_dominant has it; `where` begins the messages."""
+    score_N = channel(f"{where}.score {score!r}", tokens, Need(CHANNEL[score])).float()
     special_N = tokens.kind == int(Kind.CLS)
     index_KM, valid_KM = tokens.by_tile()
     keep_K = per_tile(keep, total, len(tokens.source.tiles), tokens.device)
     keep_K = keep_K if ratio is None else part_of(ratio, valid_KM.sum(1))
     special_KM = special_N[index_KM] & valid_KM
-    _check_each(valid_KM.sum(1), special_KM.sum(1), keep_K, cls_token, total)
+    _check_each(where, valid_KM.sum(1), special_KM.sum(1), keep_K, cls_token, total)
 
     first = float("-inf") if cls_token == "drop" else float("inf")
     score_KM = score_N.nan_to_num(nan=float("-inf"))[index_KM]
@@ -122,7 +147,7 @@ def rank(score_KM: Tensor) -> Tensor:
 
 
 def _check_each(
-    count_K: Tensor, special_K: Tensor, keep_K: Tensor, cls_token: ClsToken, total: int | None
+    where: str, count_K: Tensor, special_K: Tensor, keep_K: Tensor, cls_token: ClsToken, total: int | None
 ) -> None:
     wrong = (keep_K > count_K - (0 if cls_token == "count" else special_K)) | (
         (keep_K < special_K) & (cls_token == "count")
@@ -130,49 +155,69 @@ def _check_each(
     if not bool(wrong.any()):
         return
     tile = int(wrong.nonzero()[0, 0])
-    where = "" if total is None else f" (tile {tile}'s part of total {total})"
-    _check_budget(int(count_K[tile]), int(special_K[tile]), int(keep_K[tile]), cls_token, where)
+    part = "" if total is None else f" (tile {tile}'s part of total {total})"
+    _check_budget(where, int(count_K[tile]), int(special_K[tile]), int(keep_K[tile]), cls_token, part)
 
 
-def _check_budget(count: int, special: int, keep: int, cls_token: ClsToken, part: str = "") -> None:
+def _check_budget(
+    where: str, count: int, special: int, keep: int, cls_token: ClsToken, part: str = ""
+) -> None:
     """A BudgetError unless `keep` of `count` tokens, of which `special` are [CLS], can stay."""
     most = count - (0 if cls_token == "count" else special)
     if keep > most:
         what = f"{count} tokens per tile" if most == count else f"{most} patches per tile"
-        raise BudgetError(f"select_dominant: keep {keep}{part} of {what}; set keep to {most} or less")
+        raise BudgetError(f"{where}: keep {keep}{part} of {what}; set keep to {most} or less")
     if cls_token == "count" and keep < special:
         raise BudgetError(
-            f"select_dominant: keep {keep}{part} of {count} tokens per tile leaves no place for [CLS], which "
+            f"{where}: keep {keep}{part} of {count} tokens per tile leaves no place for [CLS], which "
             f"counts; set keep to 1 or more, or cls_token: drop"
         )
 
 
-@node(version=1)
-def select_tokens(
-    tokens: TokensT, chosen: Table | None = None, *, indices: tuple[int, ...] = (), cls_token: bool = False
+def _foresee_top(
+    tokens: KnownTokens | None, *, keep: int, score: Score, include_cls: bool
+) -> KnownPair | None:
+    if tokens is None:
+        return None
+    check_cls("select_top", include_cls, tokens.cls_token, tokens.cls_scores)
+    return _known("select_top", tokens, keep, None, score, "extra" if include_cls else "drop")
+
+
+@node(version=1, foresee=_foresee_top)
+def select_top(
+    tokens: Annotated[
+        TokensT,
+        Needs("cls_attention", when={"score": "cls"}),
+        Needs("received_attention", when={"score": "received"}),
+    ],
+    *,
+    keep: Annotated[int, Range(0)] = 64,
+    score: Score = "cls",
+    include_cls: bool = False,
 ) -> Picked[TokensT]:
-    """The tokens of the patches picked by hand, in the order given, and all others in source order.
+    """The `keep` patches of each tile with the highest attention score, in source order, and all others.
 
-    Errors: BudgetError for a patch that no token stands for alone. Source: VisionZip's chat demo.
+    A button of VisionZip's chat demo (64, 128 or 192): as select_dominant, but [CLS] is never one of `keep`,
+    and goes unless it is asked for. Errors: BudgetError when a tile has fewer patches.
 
-    chosen: a table of patch numbers, as `mask_to_indices` makes it; comes before `indices`.
-    indices: patch numbers from 0, row by row, tile by tile.
-    cls_token: put the [CLS] tokens first.
+    keep: patches that stay, per frame or tile.
+    score: `cls`: how much [CLS] attends to the patch; `received`: how much all do (towers without [CLS]).
+    include_cls: send [CLS] too; otherwise it goes, and is not in the rest either.
     """
-    numbers = [int(row[0] or 0) for row in chosen.rows] if chosen is not None else []
-    wanted = torch.tensor([*numbers, *indices], dtype=torch.long, device=tokens.device)
-    row_P = torch.full((len(tokens.source),), -1, dtype=torch.long, device=tokens.device)
-    single_N = tokens.count == 1
-    row_P[tokens.member[tokens.start[:-1][single_N]]] = single_N.nonzero()[:, 0]
-    outside = (wanted < 0) | (wanted >= len(row_P))
-    gone = outside | (row_P[wanted.masked_fill(outside, 0)] < 0) if len(row_P) else outside
-    if bool(gone.any()):
-        bad = int(wanted[gone.nonzero()[0, 0]])
-        raise BudgetError(
-            f"select_tokens: no token stands for patch {bad} alone; patches are numbered 0..{len(row_P) - 1}"
-        )
-    head = (tokens.kind == int(Kind.CLS)).nonzero()[:, 0] if cls_token else wanted[:0]
-    index = torch.cat([head, row_P[wanted]])
-    rest = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
-    rest[index] = False
-    return Picked(tokens.select(index), tokens.select(rest))
+    check_cls("select_top", include_cls, bool((tokens.kind == int(Kind.CLS)).any()), None)
+    return _highest("select_top", tokens, keep, None, None, score, "extra" if include_cls else "drop")
+
+
+def check_cls(where: str, include_cls: bool, cls_token: bool | None, cls_scores: bool | None) -> None:
+    """A NeedError when [CLS] shall be sent and the tokens have none.
+
+    cls_token: they have one, None: not known. cls_scores: their tower has one, None: not known.
+    """
+    if not include_cls or cls_token is not False:
+        return
+    if cls_scores is False:
+        raise NeedError(f"{where}.include_cls: the tower has no [CLS] token; set include_cls: false")
+    raise NeedError(
+        f"{where}.include_cls: the tokens hold no [CLS]; set features: cls_patch at encode_vision, or "
+        "include_cls: false"
+    )

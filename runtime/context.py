@@ -30,11 +30,15 @@ def _never() -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Device and dtype defaults (`"auto"` or torch's names), wishes, and the callbacks."""
+    """Device and dtype defaults (`"auto"` or torch's names), wishes, and the callbacks.
+
+    wired: while planning, the sockets of the node that something is connected to.
+    """
 
     device: str = "auto"
     dtype: str = "auto"
     wanted: frozenset[Need] | None = None
+    wired: frozenset[str] = frozenset()
     progress: Callable[[int, int | None, str], None] = _ignore
     cancelled: Callable[[], bool] = _never
     count: Callable[[int], None] = _uncounted

@@ -36,7 +36,8 @@ class KnownTokens:
 
     `tiles`: how many there are, None: not known. `cls_scores`: the tower they come from has a [CLS] token,
     None: not known. `width`: D. `patches`: rows and columns of patches that the tower saw in every tile.
-    `notes`: what a person should know of how they are made; the plan tells it.
+    `sizes`: (width, height) of every picture that they come from, None: not known. `notes`: what a person
+    should know of how they are made; the plan tells it.
     """
 
     tiles: int | None = None
@@ -45,6 +46,7 @@ class KnownTokens:
     cls_scores: bool | None = None
     width: int | None = None
     patches: tuple[int, int] | None = None
+    sizes: tuple[tuple[int, int], ...] | None = None
     notes: tuple[str, ...] = ()
 
     @property

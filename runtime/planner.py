@@ -79,7 +79,10 @@ class Planner:
             foresee = step.type.foresee
             assert foresee is not None
             context = Context(
-                device=step.device or self.device, dtype=self.dtype, wanted=self.wanted.get(number, _NONE)
+                device=step.device or self.device,
+                dtype=self.dtype,
+                wanted=self.wanted.get(number, _NONE),
+                wired=frozenset(name for name, _, slots in self.made.inputs[number] if slots),
             )
             try:
                 with use(context):

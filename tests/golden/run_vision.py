@@ -15,17 +15,17 @@ from tokenloom.nodes.generate import generate
 from tokenloom.nodes.inspect import (
     attention_map,
     heatmap_overlay,
-    mask_to_indices,
     over_box,
     stretched,
     token_mask_preview,
 )
+from tokenloom.nodes.manual import mask_to_indices, select_manual
 from tokenloom.nodes.merge import merge_contextual
 from tokenloom.nodes.models import Loaded, load_model, load_projector, load_vision_tower
 from tokenloom.nodes.place import place_tokens
 from tokenloom.nodes.prefill import prefill, read_logits
 from tokenloom.nodes.project import project_mlp
-from tokenloom.nodes.select import Picked, rank, select_dominant, select_tokens
+from tokenloom.nodes.select import Picked, rank, select_dominant, select_top
 from tokenloom.runtime.context import demand
 from tokenloom.runtime.errors import BudgetError
 from tokenloom.runtime.models.facts import CLIP_MEAN, CLIP_STD
@@ -240,10 +240,12 @@ def manual_selection(case: Case) -> None:
     patches = encode_vision(model.vision, tiles, features="cls_patch")
     case.check(patches.side["cls_attention"][None], case.expected["cls_attention"].sum(1)[:, 0])
     for row in case.facts["select_ks"]:
-        top = select_dominant(encode_vision(model.vision, tiles, features="patch"), keep=row["token_num"])
+        top = select_top(patches, keep=row["token_num"])
         case.check(top.kept.member[None], f"select.{row['token_num']}")
+        assert len(top.kept) == row["token_num"]
     for run in case.facts["runs"]:
-        chosen = select_tokens(patches, indices=tuple(run["select_tokens"]), cls_token=run["cls_flag"]).kept
+        picked = tuple(run["select_tokens"])
+        chosen = select_manual(patches, indices=picked, include_cls=run["cls_flag"]).kept
         assert len(chosen) == run["visual_tokens"]
         check_llm(case, model, project_mlp(model.projector, chosen), run["key"])
     check_drawing(case)
@@ -256,9 +258,9 @@ def check_drawing(case: Case) -> None:
     source = Source((Tile(frame=0, box=(0, 0, *size)),), 24, 24, (size,), (0.0,))
     patches = Patches.of_patches(source, torch.zeros(576, 1))
     drawn = Frames((case.inputs["ui.layer_alpha"][..., None].expand(-1, -1, 3),), torch.zeros(1).double())
-    table = mask_to_indices(drawn, patches)
+    table = mask_to_indices(drawn, patches, stretch=True)
     case.check(torch.tensor([row[0] for row in table.rows]), "ui.selected")
-    kept = select_tokens(patches, table).kept
+    kept = select_manual(patches, table).kept
     frames = Frames((image,), torch.zeros(1, dtype=torch.float64))
     case.check(token_mask_preview(frames, kept, spill=True).pixels, "ui.masked")
 

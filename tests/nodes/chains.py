@@ -210,8 +210,8 @@ def looked_at(checkpoint: str, image: Path, mask: Path) -> dict[str, Any]:
     patches = nodes.encode_vision(model.vision, tiles, features="cls_patch")
     heat = nodes.attention_map(patches, layer=-2, index=40)
     overlay = nodes.heatmap_overlay(frames, heat, tiles, alpha=0.25, marker=(30, 20))
-    chosen = nodes.mask_to_indices(drawing, patches)
-    picked = nodes.select_tokens(patches, chosen, indices=(0, 7), cls_token=True)
+    chosen = nodes.mask_to_indices(drawing, patches, stretch=True)
+    picked = nodes.select_manual(patches, chosen, indices=(0, 7), include_cls=True)
     preview = nodes.token_mask_preview(frames, picked.kept, cell=6, spill=True)
     return {
         "load_model": model,
@@ -222,7 +222,7 @@ def looked_at(checkpoint: str, image: Path, mask: Path) -> dict[str, Any]:
         "attention_map": heat,
         "heatmap_overlay": overlay,
         "mask_to_indices": chosen,
-        "select_tokens": picked,
+        "select_manual": picked,
         "token_mask_preview": preview,
     }
 
@@ -244,11 +244,15 @@ nodes:
     tiles: $preprocess
     alpha: 0.25
     marker: [30, 20]
-  mask_to_indices: {node: mask_to_indices, mask: $load_image_2, tokens: $encode_vision}
-  select_tokens:
-    {node: select_tokens, tokens: $encode_vision, chosen: $mask_to_indices, indices: [0, 7], cls_token: true}
+  mask_to_indices: {node: mask_to_indices, mask: $load_image_2, tokens: $encode_vision, stretch: true}
+  select_manual:
+    node: select_manual
+    tokens: $encode_vision
+    chosen: $mask_to_indices
+    indices: [0, 7]
+    include_cls: true
   token_mask_preview:
-    {node: token_mask_preview, frames: $load_image, tokens: $select_tokens.kept, cell: 6, spill: true}
+    {node: token_mask_preview, frames: $load_image, tokens: $select_manual.kept, cell: 6, spill: true}
 """
 
 

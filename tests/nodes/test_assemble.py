@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenloom.nodes.assemble import Assembled, assemble_hd
+from tokenloom.nodes.manual import select_manual
 from tokenloom.nodes.place import place_tokens
 from tokenloom.nodes.prefill import prefill
-from tokenloom.nodes.select import select_tokens
 from tokenloom.runtime.errors import CheckpointError, WiringError
 from tokenloom.runtime.foreseen import KnownTokens
 from tokenloom.runtime.values import Kind, Prompt, Source, Tile, VisualTokens
@@ -108,7 +108,7 @@ def test_what_the_separators_became_is_recorded(chat: Held) -> None:
 
 def test_any_number_of_tokens_per_crop(chat: Held) -> None:
     """After a selection; a crop that lost all of its tokens still ends."""
-    picked = select_tokens(crops((1, 3)), indices=(0, 1, 4, 7)).kept
+    picked = select_manual(crops((1, 3)), indices=(0, 1, 4, 7)).kept
     assert shown(assemble_hd(LLM, picked, chat)) == [0, 1, ",", ",", 4, "n", 7, "n"]
     nothing = picked.select(torch.arange(0))
     assert shown(assemble_hd(LLM, nothing, chat)) == [",", ",", "n", "n"]

@@ -1,4 +1,4 @@
-"""Attention maps, overlays, drawing on patches, previews."""
+"""Attention maps, overlays, previews."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from tokenloom.nodes.inspect import (
     attention_map,
     coloured,
     heatmap_overlay,
-    mask_to_indices,
     over_box,
     stretched,
     token_mask_preview,
 )
-from tokenloom.nodes.select import select_tokens
 from tokenloom.runtime.context import demand
 from tokenloom.runtime.errors import LoomError, MediaError, NeedError, WiringError
 from tokenloom.runtime.needs import Need
@@ -137,25 +135,6 @@ def seen_source(box: tuple[float, float, float, float], size: tuple[int, int]) -
     """One tile of 4 x 4 patches."""
     source = Source((Tile(frame=0, box=box),), 4, 4, (size,), (0.0,))
     return Patches.of_patches(source, torch.zeros(16, 2))
-
-
-def test_drawn_cells() -> None:
-    """A drawing of any size over the picture; cells ascending."""
-    drawn = torch.zeros(40, 40, 3, dtype=torch.uint8)
-    drawn[35:40, 0:3] = 255
-    drawn[0, 39] = 1
-    mask = Frames((drawn,), torch.zeros(1).double())
-    tokens = seen_source((0, 0, 80, 20), (80, 20))
-    assert mask_to_indices(mask, tokens).rows == ((3,), (12,))
-
-
-def test_drawn_cells_of_a_padded_picture() -> None:
-    """The tile is higher than the picture: what is drawn lands on the patches that show it."""
-    tokens = seen_source((0, -30, 80, 50), (80, 20))
-    mask = frames(20, 80, 255)
-    chosen = mask_to_indices(mask, tokens)
-    assert chosen.rows == tuple((i,) for i in range(4, 12))
-    assert len(select_tokens(tokens, chosen).kept) == 8
 
 
 def test_preview_veils_what_is_gone() -> None:

@@ -1,4 +1,4 @@
-"""select_dominant and select_tokens: who stays, in which order, and budgets that cannot work."""
+"""select_dominant and select_top: who stays, in which order, and budgets that cannot work."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom.nodes.merge import merge_contextual
-from tokenloom.nodes.select import select_dominant, select_tokens
+from tokenloom.nodes.select import select_dominant, select_top
 from tokenloom.runtime.budget import check_one
-from tokenloom.runtime.errors import BudgetError, NeedError
+from tokenloom.runtime.errors import BudgetError, LoomError, NeedError
 from tokenloom.runtime.foreseen import KnownPair, KnownTokens
-from tokenloom.runtime.values import Kind, Table, Tokens
+from tokenloom.runtime.values import Kind, Tokens
 
 from ..towers import made_patches, square_source
 
@@ -190,24 +190,68 @@ def test_missing_scores_say_how_to_get_them() -> None:
     )
 
 
-def test_picked_by_hand_in_the_given_order() -> None:
-    """Indices from a table, then from the widget; [CLS] first if asked; the rest in source order."""
-    patches = made_patches(square_source(1, 1, 5))
-    picked = select_tokens(patches, Table(("patch",), ((4,),)), indices=(1, 0), cls_token=True)
-    assert places(picked.kept) == [-1, 4, 1, 0]
-    assert places(picked.rest) == [2, 3]
-    assert len(select_tokens(patches).kept) == 0
+def test_the_top_are_patches_alone() -> None:
+    """[CLS] is not one of them; it goes, and is not in the rest, or comes besides."""
+    picked = select_top(scored([9, 0.1, 0.9, 0.3, 0.8]), keep=2)
+    assert (places(picked.kept), places(picked.rest)) == ([1, 3], [0, 2])
+    picked = select_top(scored([9, 0.1, 0.9, 0.3, 0.8]), keep=2, include_cls=True)
+    assert (places(picked.kept), places(picked.rest)) == ([-1, 1, 3], [0, 2])
 
 
-@pytest.mark.parametrize("index", [-1, 5, 2])
-def test_a_patch_that_nothing_stands_for(index: int) -> None:
-    """Outside the picture, or already gone."""
-    patches = made_patches(square_source(1, 1, 5)).select(torch.tensor([0, 1, 2, 4, 5]))
-    with pytest.raises(BudgetError) as error:
-        select_tokens(patches, indices=(index,))
-    assert str(error.value) == (
-        f"select_tokens: no token stands for patch {index} alone; patches are numbered 0..4"
-    )
+def test_the_top_of_every_tile() -> None:
+    """Each on its own; by what is received where there is no [CLS]."""
+    patches = made_patches(square_source(2, 1, 3), cls_token=False)
+    patches = patches.with_side(received_attention=torch.tensor([3.0, 1, 2, 1, 3, 2]))
+    assert places(select_top(patches, keep=2, score="received").kept) == [0, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("known", "settings", "message"),
+    [
+        (
+            KnownTokens(per_tile=10, cls_token=True, cls_scores=True),
+            {"keep": 10},
+            "select_top: keep 10 of 9 patches per tile; set keep to 9 or less",
+        ),
+        (
+            KnownTokens(per_tile=9, cls_token=False, cls_scores=True),
+            {"include_cls": True},
+            "select_top.include_cls: the tokens hold no [CLS]; set features: cls_patch at encode_vision, or "
+            "include_cls: false",
+        ),
+        (
+            KnownTokens(per_tile=9, cls_token=False, cls_scores=False),
+            {"include_cls": True},
+            "select_top.include_cls: the tower has no [CLS] token; set include_cls: false",
+        ),
+        (
+            KnownTokens(per_tile=9, cls_token=False, cls_scores=False),
+            {},
+            "select_top.score: the tower has no [CLS] token; set score: received",
+        ),
+    ],
+)
+def test_a_plan_refuses_a_top_that_is_not_there(
+    known: KnownTokens, settings: dict[str, Any], message: str
+) -> None:
+    """Budgets, [CLS] and scores, before the tower runs."""
+    assert select_top.foresee is not None
+    with pytest.raises(LoomError) as error:
+        select_top.foresee(known, **{"keep": 4, "score": "cls", "include_cls": False} | settings)
+    assert str(error.value) == message
+
+
+def test_a_plan_knows_how_many_the_top_are() -> None:
+    """As many as there will be."""
+    assert select_top.foresee is not None
+    known = KnownTokens(per_tile=10, cls_token=True, cls_scores=True)
+    for include_cls in (False, True):
+        pair = select_top.foresee(known, keep=4, score="cls", include_cls=include_cls)
+        picked = select_top(made_patches(square_source(1)), keep=4, include_cls=include_cls)
+        assert isinstance(pair, KnownPair)
+        assert (pair.kept.per_tile, pair.rest.per_tile) == (len(picked.kept), len(picked.rest))
+        assert pair.kept.cls_token is include_cls
+    assert select_top.foresee(None, keep=4, score="cls", include_cls=True) is None
 
 
 def test_kinds_are_kept() -> None:

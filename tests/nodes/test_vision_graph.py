@@ -16,7 +16,7 @@ from tokenloom.nodes import (
     pack_visionzip_next,
     project_mlp,
     select_dominant,
-    select_tokens,
+    select_manual,
     token_mask_preview,
 )
 from tokenloom.runtime.errors import BudgetError, LoomError, NeedError, WiringError
@@ -127,7 +127,7 @@ def test_drawing_on_a_picture_as_a_graph() -> None:
         vision, tiles = g.param("vision", Model[VisionTower]), g.param("tiles", Tiles)
         picture, mask = g.param("picture", Frames), g.param("mask", Frames)
         patches = encode_vision(vision, tiles, features="cls_patch")
-        picked = select_tokens(patches, mask_to_indices(mask, patches), cls_token=True)
+        picked = select_manual(patches, mask_to_indices(mask, patches), include_cls=True)
         heat = attention_map(patches, layer=-1, index=5)
         g.output(
             kept=picked.kept,

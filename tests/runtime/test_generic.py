@@ -618,9 +618,9 @@ def test_keep_is_still_foreseen_after_projection() -> None:
 
 
 def test_selection_by_hand_keeps_the_class() -> None:
-    """select_tokens too."""
+    """select_manual too."""
     with Graph() as g:
-        picked: Any = nodes.select_tokens(g.param("tokens", VisualTokens), indices=(0, 1))
+        picked: Any = nodes.select_manual(g.param("tokens", VisualTokens), indices=(0, 1))
     assert picked.rest.type is VisualTokens
 
 
