@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .runtime.context import demand as demand
     from .runtime.graph import Graph as Graph
+    from .runtime.live.compress import compress as compress
     from .runtime.needs import Needs as Needs
     from .runtime.node import node as node
     from .runtime.plan import plan as plan
     from .runtime.run import execute as execute
     from .runtime.run import run as run
+    from .runtime.sweep.api import sweep as sweep
     from .runtime.version import __version__ as __version__
     from .runtime.widgets import Range as Range
     from .runtime.yamlfile import load as load
@@ -28,14 +30,16 @@ _WHERE = {
     "Needs": ".runtime.needs",
     "Range": ".runtime.widgets",
     "__version__": ".runtime.version",
+    "compress": ".runtime.live.compress",
     "demand": ".runtime.context",
     "execute": ".runtime.run",
     "load": ".runtime.yamlfile",
     "node": ".runtime.node",
     "plan": ".runtime.plan",
     "run": ".runtime.run",
+    "sweep": ".runtime.sweep.api",
 }
-__all__ = ["Graph", "Needs", "Range", "demand", "execute", "load", "node", "plan", "run"]
+__all__ = ["Graph", "Needs", "Range", "compress", "demand", "execute", "load", "node", "plan", "run", "sweep"]
 
 
 def __getattr__(name: str) -> object:

@@ -6,13 +6,14 @@ All sizes are (width, height) in pixels unless a name says otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from .errors import MediaError
 
 Size = tuple[int, int]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 Rounding = Literal["int", "hf"]
 
 
@@ -59,6 +60,17 @@ def letterbox(size: Size, canvas: Size) -> Letterbox:
     else:
         scaled = min(math.ceil(width * down), canvas[0]), canvas[1]
     return Letterbox(canvas, scaled, (canvas[0] - scaled[0]) // 2, (canvas[1] - scaled[1]) // 2)
+
+
+def cells(size: Size, canvas: Size, tile: int) -> Iterator[tuple[int, int, Box]]:
+    """Row, column and box of every tile of the grid, row by row; boxes in the picture's own pixels."""
+    cols, rows = grid_of(canvas, tile)
+    fit = letterbox(size, canvas)
+    across, down = size[0] / fit.scaled[0], size[1] / fit.scaled[1]
+    for number in range(rows * cols):
+        row, col = divmod(number, cols)
+        left, top = (col * tile - fit.left) * across, (row * tile - fit.top) * down
+        yield row, col, (left, top, left + tile * across, top + tile * down)
 
 
 def unpad_span(size: Size, rows: int, cols: int, rounding: Rounding = "int") -> tuple[slice, slice]:

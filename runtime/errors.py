@@ -42,8 +42,20 @@ class CheckpointError(LoomError):
     """Model files that are missing, unsafe, or not what their configuration says."""
 
 
+class ModelError(LoomError):
+    """A model object of a kind, or in a state, in which it cannot be used."""
+
+
 class PromptError(LoomError):
     """A prompt whose image slots do not match the visual tokens wired to it."""
+
+
+class SweepError(LoomError):
+    """A sweep that cannot be run as it is asked for: its grid, its data or its results."""
+
+
+class RowsError(LoomError):
+    """A file of result rows that cannot be read, gone on with, or written."""
 
 
 class Cancelled(Exception):  # noqa: N818  (not an error)

@@ -47,6 +47,7 @@ class Reader:
     sources: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     removed: dict[str, At] = field(default_factory=dict[str, At])  # inherited nodes and parameters, by null
     baseless: bool = False  # a file that is extended could not be found: what it would have said is unknown
+    instead: Mapping[str, str] = field(default_factory=dict[str, str])  # of a real path that is extended
 
     def say(self, at: At, message: str) -> None:
         """Note a mistake; Broken when there are so many that no one reads on."""
@@ -63,14 +64,21 @@ class Reader:
         if self.problems:
             raise GraphFileError(self.problems, self.sources)
 
-    def document(self, path: str, text: str | None = None, chain: tuple[str, ...] = ()) -> dict[str, Marked]:
-        """The sections of a file merged over those of the file it extends. Broken when unreadable."""
+    def document(
+        self, path: str, text: str | None = None, chain: tuple[str, ...] = (), moved: bool = False
+    ) -> dict[str, Marked]:
+        """The sections of a file merged over those of the file it extends. Broken when unreadable.
+
+        moved: a file of the chain was taken instead of another already.
+        """
         top = self._top(path, text)
         base: dict[str, Marked] = {}
         if "extends" in top:
             target = self._target(top["extends"], (*chain, path))
             self.baseless |= target is None
-            base = self.document(target, chain=(*chain, path)) if target else {}
+            other = None if moved or target is None else self.instead.get(os.path.realpath(target))
+            target, moved = other or target, moved or other is not None
+            base = self.document(target, chain=(*chain, path), moved=moved) if target else {}
         return merged(self, base, top) if base else top
 
     def file_of(self, value: Marked) -> str:

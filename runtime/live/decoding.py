@@ -1,0 +1,200 @@
+"""The arguments of Hugging Face's `generate` that there are here; all others are refused, unless they say
+what is true anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import GraphError, did_you_mean
+
+TAKEN = (
+    "max_new_tokens",
+    "max_length",
+    "min_new_tokens",
+    "min_length",
+    "do_sample",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "eos_token_id",
+    "pad_token_id",
+    "generation_config",
+)
+# arguments of generate that are no fields of a GenerationConfig
+OTHERS = (
+    "assistant_model",
+    "assistant_tokenizer",
+    "custom_generate",
+    "inputs_embeds",
+    "labels",
+    "logits_processor",
+    "negative_prompt_ids",
+    "past_key_values",
+    "position_ids",
+    "prefix_allowed_tokens_fn",
+    "stopping_criteria",
+    "streamer",
+    "synced_gpus",
+    "tokenizer",
+    "vision_aspect_ratio",
+    "vision_feature_layer",
+    "vision_feature_select_strategy",
+)
+# what changes nothing here: how the plain model holds its cache, and what only beams and assistants read
+IDLE = frozenset({
+    "assistant_confidence_threshold", "assistant_early_exit", "assistant_ensemble_weight",
+    "assistant_lookbehind", "bos_token_id", "cache_config", "cache_implementation", "compile_config",
+    "continuous_batching_config", "decoder_start_token_id", "disable_compile", "diversity_penalty",
+    "early_stopping", "is_assistant", "length_penalty", "low_memory", "max_cache_len",
+    "max_matching_ngram_size", "num_assistant_tokens", "num_assistant_tokens_schedule", "prefill_chunk_size",
+    "speculation_type", "target_lookbehind", "transformers_version", "use_cache",
+})  # fmt: skip
+ONLY_SAMPLING = frozenset({"epsilon_cutoff", "eta_cutoff", "min_p", "top_h", "typical_p"})
+NEUTRAL = {  # values that ask for nothing, beside null and false
+    "encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0, "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0, "guidance_scale": 1.0, "no_repeat_ngram_size": 0, "num_beam_groups": 1,
+    "num_beams": 1, "num_return_sequences": 1, "repetition_penalty": 1.0, "typical_p": 1.0,
+}  # fmt: skip
+DEFAULT_TOKENS = 20  # transformers', when nobody says how long the answer may be
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How the answers are decoded. eos: the ids that end one. pad: what fills the shorter ones."""
+
+    max_new_tokens: int
+    min_new_tokens: int
+    temperature: float
+    top_p: float | None
+    top_k: int | None
+    seed: int
+    eos: tuple[int, ...]
+    pad: int
+
+    @property
+    def widgets(self) -> dict[str, Any]:
+        """The settings of the node `generate`."""
+        return {
+            "max_new_tokens": self.max_new_tokens,
+            "min_new_tokens": self.min_new_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "seed": self.seed,
+            "stop_ids": self.eos,
+        }
+
+
+def decoding(
+    config: Any, given: Mapping[str, Any], *, length: int, longest: int, seed: int | None
+) -> Decoding:
+    """What `given` and the model's GenerationConfig say; `given` comes first.
+
+    length: of the padded prompt. longest: positions of the model. seed: None: drawn from torch's own
+    generator, as the plain model's samples are. Errors: GraphError for whatever is not done here.
+    """
+    said: dict[str, Any] = config.to_dict()
+    _check_names(given, said)
+    given = {name: value for name, value in given.items() if value is not None}
+    said = {**said, **given}
+    sampled = bool(said.get("do_sample"))
+    _check_idle(said, type(config)().to_dict(), sampled)
+    eos = _ids(said.get("eos_token_id"))
+    pad = _ids(said.get("pad_token_id")) or eos or (0,)
+    most = _most({**said, **_chosen(given)}, length, longest)
+    temperature, top_k, top_p = (_or(said.get(name), 1) for name in ("temperature", "top_k", "top_p"))
+    top_k = _or(said.get("top_k"), 50)
+    return Decoding(
+        max_new_tokens=most,
+        min_new_tokens=max(said.get("min_new_tokens") or 0, (said.get("min_length") or 0) - length, 0),
+        temperature=_temperature(temperature) if sampled else 0.0,
+        top_p=float(top_p) if sampled and top_p < 1 else None,
+        top_k=int(top_k) if sampled and top_k else None,
+        seed=_seed(seed) if sampled else 0,
+        eos=eos,
+        pad=pad[0],
+    )
+
+
+def padding(config: Any, given: Mapping[str, Any]) -> int | None:
+    """The id that is padding in a prompt without attention_mask; None when an end token may be it."""
+    said = {**config.to_dict(), **given}
+    pad, eos = _ids(said.get("pad_token_id")), _ids(said.get("eos_token_id"))
+    return pad[0] if pad and pad[0] not in eos else None
+
+
+def _check_names(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if name in OTHERS and not _nothing(value):
+            raise GraphError(
+                f"generate: {name} is not supported with compressed tokens; supported: {', '.join(TAKEN)}"
+            )
+        if name not in OTHERS and name not in fields:
+            raise GraphError(f"generate: no argument is called {name!r}{did_you_mean(name, TAKEN)}")
+
+
+def _check_idle(said: Mapping[str, Any], usual: Mapping[str, Any], sampled: bool) -> None:
+    """Refuse a setting, given or the model's own, that would change the answer and is not done here."""
+    for name, value in said.items():
+        idle = name in TAKEN or name in OTHERS or name in IDLE or name.startswith("_")
+        if idle or _nothing(value) or value in (NEUTRAL.get(name), usual.get(name)):
+            continue
+        if name in ONLY_SAMPLING and not sampled:
+            continue
+        raise GraphError(
+            f"generate: {name}={value!r} is not supported with compressed tokens, be it an argument or the "
+            f"model's generation_config; supported: {', '.join(TAKEN)}"
+        )
+
+
+def _nothing(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, list | tuple | dict) and not value)
+
+
+def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A length that is given comes before one that the configuration has in other words."""
+    if "max_length" in given and "max_new_tokens" not in given:
+        return {"max_new_tokens": None}
+    return {}
+
+
+def _most(said: Mapping[str, Any], length: int, longest: int) -> int:
+    if said.get("max_new_tokens") is not None:
+        return int(said["max_new_tokens"])
+    if said.get("max_length") is None:
+        return max(1, min(DEFAULT_TOKENS, longest - length))
+    most = int(said["max_length"]) - length
+    if most < 1:
+        raise GraphError(
+            f"generate.max_length: {said['max_length']}, but the prompt has {length} ids already; give "
+            "max_new_tokens"
+        )
+    return most
+
+
+def _temperature(value: Any) -> float:
+    if not value > 0:
+        raise GraphError(f"generate.temperature: {value!r}; wanted more than 0, or do_sample=False")
+    return float(value)
+
+
+def _seed(seed: int | None) -> int:
+    return int(torch.randint(2**31, ())) if seed is None else seed
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, torch.Tensor):
+        value = value.tolist()
+    return tuple(map(int, value)) if isinstance(value, list | tuple) else (int(value),)
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

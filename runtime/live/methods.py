@@ -1,0 +1,78 @@
+"""Which graph a method is for a family of models: built-in ones are put on the family's own base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import LoomError
+from ..graph import Graph
+from ..layers import builtin_graphs, locate
+from ..yamlfile import load
+from .graft import BOTH, Form, Media, graft
+from .parts import Family
+
+# A method whose graph for a family is more than the same steps on another base.
+OWN: Mapping[tuple[str, Family], str] = {
+    ("visionzip", "llava_next"): "visionzip_next",
+    ("prunevid", "llava_onevision"): "prunevid_onevision",
+}
+_PICTURES = ("base/llava15", "base/llava_next")
+# What stands in the place of a base that a graph extends, for this family's pictures and clips.
+BASES: Mapping[Family, Mapping[Media, Mapping[str, str]]] = {
+    "llava": {"image": {}},
+    "llava_next": {"image": {"base/llava15": "base/llava_next"}},
+    "llava_onevision": {
+        "image": dict.fromkeys(_PICTURES, "onevision_image"),
+        "video": dict.fromkeys((*_PICTURES, "base/pllava"), "base/onevision"),
+    },
+}
+
+
+def forms(method: str | Path | Graph, family: Family) -> dict[Media, Form | LoomError]:
+    """The method for the pictures and for the clips of a family; or why there is none.
+
+    A graph that was built in Python is taken as it is; a file, and what it extends, up to a built-in base.
+    Errors: those of `load` and `graft`, when there is a form for neither.
+    """
+    found: dict[Media, Form | LoomError] = {}
+    for media, bases in BASES[family].items():
+        try:
+            form = graft(method if isinstance(method, Graph) else _loaded(method, family, bases))
+        except LoomError as error:
+            found[media] = error
+            continue
+        if media in form.media:
+            found[media] = form
+        else:
+            found[media] = _other(form, media)
+    if not any(isinstance(form, Form) for form in found.values()):
+        raise next(iter(found.values()))  # type: ignore[misc]  # none of them is a form
+    return found
+
+
+def _loaded(method: str | Path, family: Family, bases: Mapping[str, str]) -> Graph:
+    name = str(method).removesuffix(".yaml")
+    known = builtin_graphs()
+    if name in known and not Path(str(method)).is_file():
+        method = OWN.get((name, family), name)
+    return load(locate(str(method)), instead=bases)
+
+
+def _other(form: Form, media: Media) -> LoomError:
+    made, wanted = ("pictures", "clips") if media == "video" else ("clips", "pictures")
+    assert form.media != BOTH
+    return LoomError(f"{form.graph.title!r} is for {made}, but {wanted} came; compress with another graph")
+
+
+def settings_of(form: Form, settings: Mapping[str, Any]) -> Form:
+    """The form with other settings, by `step.setting`; those of steps that it lacks are left out."""
+    if not settings:
+        return form
+    graph = form.graph.copy()
+    for name, value in settings.items():
+        step, _, setting = name.rpartition(".")
+        if step in graph.steps:
+            graph.set(step, **{setting: value})
+    return Form(graph, form.place, form.branch, form.media, form.gone)
