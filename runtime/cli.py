@@ -166,6 +166,25 @@ def rerun(
 
 
 @app.command()
+def view(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="Result file, or PNG by tokenloom.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE.html", help="Default: beside RESULT.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Write an HTML report of a result file."""
+    with guard(debug=debug):
+        from .commands import look
+        from .commands.view import view as write_page
+
+        look.load_plugins(plugin or ())
+        write_page(result, output, show)
+
+
+@app.command()
 def check(
     graphs: Annotated[
         list[str] | None,
@@ -213,6 +232,83 @@ def plan(
             plugins=plugin or (),
         )
         show_plan(asked, as_json=as_json)
+
+
+@app.command()
+def sweep(
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="Graph file, built-in graph, or sweep file.")],
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=V,V", help="Values of parameters; a text or path: repeat the word."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE", help="JSON lines: parameters, answer, id, kind.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Rows, default GRAPH.sweep.jsonl.")
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", metavar="FILE", help="The rows as Parquet, too.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw --y against --x: .png, .svg, .pdf.")
+    ] = None,
+    x: Annotated[
+        str | None, typer.Option("--x", metavar="FIGURE", help="tokens, flops, seconds ...; default tokens.")
+    ] = None,
+    y: Annotated[
+        str | None, typer.Option("--y", metavar="FIGURE", help="accuracy or kl; default what there is.")
+    ] = None,
+    kl: Annotated[bool, typer.Option("--kl", help="Compare the first token with the base's.")] = False,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="GRAPH", help="Default: what GRAPH extends; implies --kl.")
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option("--score", metavar="RULE", help="exact, contains or choice; default exact.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="The first N items only.")
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Note what fails in its row, and go on.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask, however many rows.")] = False,
+    settings: Settings = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    no_cache: NoCache = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the files.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Run a grid of parameters over data: tokenloom sweep visionzip keep=16,32,54 --data items.jsonl."""
+    with guard(debug=debug, as_json=as_json) as phase:
+        from .commands.sweep import Asked
+        from .commands.sweep import run as run_it
+
+        asked = Asked(
+            graph=graph,
+            words=values or (),
+            settings=settings or (),
+            data=data,
+            output=output,
+            parquet=parquet,
+            plot=plot,
+            x=x,
+            y=y,
+            kl=kl,
+            base=base,
+            score=score,
+            limit=limit,
+            keep_going=keep_going,
+            yes=yes,
+            device=device,
+            dtype=dtype,
+            cache=not no_cache,
+            plugins=plugin or (),
+        )
+        run_it(asked, phase, quiet=quiet, as_json=as_json)
 
 
 @app.command()

@@ -1,0 +1,143 @@
+"""Quality against cost as a picture: points in series, intervals, the Pareto front marked (matplotlib)."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import LoomError
+from .files import write_whole
+from .pareto import front
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+FRONT = "#111827"
+NAMED = 12  # points of the front that get their label written beside them
+ENDINGS = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One measured setting. x: cost. y: quality. label: its settings. low, high: of an interval around y."""
+
+    x: float
+    y: float
+    label: str = ""
+    series: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """What a plot shows: names of its axes, its title, and whether more of y is better."""
+
+    x: str
+    y: str
+    title: str = ""
+    higher: bool = True
+    log_x: bool = False
+
+
+def check_plot(path: Path, where: str = "--plot") -> None:
+    """Errors: LoomError without matplotlib, or for a file that it does not write. Called before any work."""
+    if path.suffix.lower() not in ENDINGS:
+        raise LoomError(f"{where} {path}: wants a file name that ends in {', '.join(ENDINGS)}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise LoomError(
+            f"{where} {path}: drawing needs matplotlib; pip install 'tokenloom[report]'"
+        ) from None
+
+
+def scatter(points: Sequence[Point], axes: Axes) -> Figure:
+    """The points by series, joined to a step line where they are on the Pareto front of them all."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), dpi=140, layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.add_subplot()
+    best = front([(p.x, p.y) for p in points], higher=axes.higher)
+    for number, name in enumerate(dict.fromkeys(p.series for p in points)):
+        _series(ax, [p for p in points if p.series == name], name, number)
+    _front(ax, [p for p, on in zip(points, best, strict=True) if on], axes.higher)
+    if axes.log_x and all(p.x > 0 for p in points):
+        ax.set_xscale("log")
+    ax.set_xlabel(axes.x)
+    ax.set_ylabel(axes.y)
+    ax.set_title(axes.title, loc="left", fontsize=11)
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.margins(0.08, 0.12)
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _series(ax: Any, points: Sequence[Point], name: str, number: int) -> None:
+    colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
+    ax.scatter(
+        [p.x for p in points], [p.y for p in points], s=34, c=colour, marker=mark, alpha=0.8, zorder=3,
+        label=name or None, linewidths=0,
+    )  # fmt: skip
+    ranged = [(p, p.low, p.high) for p in points if p.low is not None and p.high is not None]
+    if ranged:
+        ax.vlines(
+            [p.x for p, _, _ in ranged],
+            [low for _, low, _ in ranged],
+            [high for _, _, high in ranged],
+            colors=colour,
+            alpha=0.35,
+            zorder=2,
+        )
+
+
+def _front(ax: Any, points: Sequence[Point], higher: bool) -> None:
+    """A step line through the front, a ring around its points, and labels where there is room for them."""
+    if not points:
+        return
+    points = sorted(points, key=lambda p: (p.x, p.y if higher else -p.y))
+    xs, ys = [p.x for p in points], [p.y for p in points]
+    ax.step(xs, ys, where="post", color=FRONT, linewidth=1, linestyle="--", alpha=0.6, zorder=1)
+    ax.scatter(
+        xs, ys, s=90, facecolors="none", edgecolors=FRONT, linewidths=1.3, zorder=4, label="Pareto front"
+    )
+    spaced = range(len(points)) if len(points) <= NAMED else _evenly(len(points), NAMED)
+    middle = (min(xs) + max(xs)) / 2
+    for i in spaced:
+        left = xs[i] <= middle
+        ax.annotate(
+            points[i].label,
+            (xs[i], ys[i]),
+            xytext=(7 if left else -7, 7 if higher else -7),
+            textcoords="offset points",
+            fontsize=7,
+            ha="left" if left else "right",
+            va="bottom" if higher else "top",
+            color="#374151",
+        )
+
+
+def _evenly(count: int, wanted: int) -> list[int]:
+    return [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
+
+
+def save_figure(figure: Figure, path: Path, texts: Mapping[str, str] | None = None) -> None:
+    """Write the picture, whole or not at all. texts: chunks of a PNG that go with it."""
+    kind = path.suffix.lower().removeprefix(".")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata=dict(texts or {}) if kind == "png" else None)
+    try:
+        os.makedirs(path.parent, exist_ok=True)
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
+        raise LoomError(f"{path}: cannot be written: {error.strerror}") from None

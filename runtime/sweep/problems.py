@@ -1,0 +1,28 @@
+"""Everything that is wrong with a sweep, said at once and before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import LoomError, SweepError
+
+MOST = 20  # that are shown
+
+
+@dataclass
+class Problems:
+    """Mistakes as they are found."""
+
+    found: dict[str, None] = field(default_factory=dict[str, None])
+
+    def say(self, text: str | LoomError) -> None:
+        """Note one; the same is noted once."""
+        self.found.setdefault(str(text))
+
+    def stop(self) -> None:
+        """Raise a SweepError with all of them, if there are any."""
+        if not self.found:
+            return
+        lines = list(self.found)
+        more = [f"and {len(lines) - MOST} more mistakes"] if len(lines) > MOST else []
+        raise SweepError("\n".join([*lines[:MOST], *more]))
