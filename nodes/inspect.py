@@ -13,26 +13,15 @@ from torch import Tensor
 
 from ..runtime.channels import channel
 from ..runtime.errors import MediaError, NeedError, WiringError
+from ..runtime.heat import coloured, over_box, stretched
 from ..runtime.needs import Need, Needs
 from ..runtime.node import node
+from ..runtime.tower_attention import row_of
 from ..runtime.values import Frames, Kind, Picture, Source, Table, Tile, Tiles, Tokens
 from ..runtime.widgets import Range
 
 Box = tuple[float, float, float, float]
 Index = Annotated[int, Range(0)]
-PALETTES: dict[str, tuple[tuple[int, int, int], ...]] = {
-    "plasma": (
-        (13, 8, 135),
-        (84, 2, 163),
-        (139, 10, 165),
-        (185, 50, 137),
-        (219, 92, 104),
-        (244, 136, 73),
-        (254, 188, 43),
-        (240, 249, 33),
-    ),
-    "grey": ((0, 0, 0), (255, 255, 255)),
-}
 
 
 @node(version=1)
@@ -69,21 +58,17 @@ def attention_map(
     return _table(weight_NA[_row_of(patches, tile, index - previous)], source)
 
 
-def _row_of(patches: Tokens, tile: int, index: int) -> Tensor:
+def _row_of(patches: Tokens, tile: int, index: int) -> int:
     """The token of a tile's patch; -1 is its [CLS]."""
-    if index < 0:
-        found = (patches.home == tile) & (patches.kind == int(Kind.CLS))
-    else:
-        found = torch.zeros(len(patches), dtype=torch.bool, device=patches.device)
-        found[patches.owner[patches.member == tile * patches.source.per_tile + index]] = True
-        found &= patches.count == 1
-    if not bool(found.any()):
-        what = "[CLS]" if index < 0 else f"patch {index}"
+    if index >= 0:
+        return row_of("attention_map", patches, tile * patches.source.per_tile + index)
+    found = ((patches.home == tile) & (patches.kind == int(Kind.CLS))).nonzero()[:, 0]
+    if not len(found):
         raise NeedError(
-            f"attention_map: no token stands for {what} of tile {tile}; wire it to encode_vision with "
+            f"attention_map: no token stands for [CLS] of tile {tile}; wire it to encode_vision with "
             "features: cls_patch"
         )
-    return found.nonzero()[0, 0]
+    return int(found[0])
 
 
 def _table(values: Tensor, source: Source) -> Table:
@@ -127,45 +112,6 @@ def heatmap_overlay(
         radius = max(2.0, min(height, width) / 60)
         mixed[(x - marker[0]) ** 2 + (y - marker[1]) ** 2 <= radius**2] = torch.tensor([255.0, 0.0, 0.0])
     return Picture(mixed.round().clamp(0, 255).to(torch.uint8), heat.title)
-
-
-def over_box(grid_RC: Tensor, size: tuple[int, int], box: Box, smooth: bool) -> Tensor:
-    """[H, W]: a grid laid over `box` (left, top, right, bottom) of a picture of `size` (W, H).
-
-    smooth: linear between cells whose outermost centres lie on the edge of the box, as scipy's zoom of
-    order 1 has it; otherwise each cell is a block. Beyond the box the grid goes on as at its edge.
-    """
-    rows, cols = grid_RC.shape
-    x = torch.arange(size[0], dtype=torch.float64) - box[0]
-    y = torch.arange(size[1], dtype=torch.float64) - box[1]
-    across, down = box[2] - box[0], box[3] - box[1]
-    if not smooth:
-        row = ((y + 0.5) / down * rows).long().clamp(0, rows - 1)
-        col = ((x + 0.5) / across * cols).long().clamp(0, cols - 1)
-        return grid_RC[row][:, col]
-    row_HR = _blend(y * (rows - 1) / max(down - 1, 1), rows)
-    col_WC = _blend(x * (cols - 1) / max(across - 1, 1), cols)
-    return (row_HR @ grid_RC.double() @ col_WC.T).float()
-
-
-def _blend(place: Tensor, cells: int) -> Tensor:
-    """[n, cells]: the weights of the two cells on either side of each place."""
-    place = place.clamp(0, cells - 1)
-    return (1 - (place[:, None] - torch.arange(cells)).abs()).clamp_min(0)
-
-
-def stretched(values: Tensor) -> Tensor:
-    """From 0 at the lowest to 1 at the highest; all 0 when they are equal."""
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low).clamp_min(torch.finfo(values.dtype).tiny)
-
-
-def coloured(value_HW: Tensor, palette: str) -> Tensor:
-    """[H, W, 3] in 0..255 of values in 0..1."""
-    stops = torch.tensor(PALETTES[palette], dtype=torch.float32)
-    place = value_HW * (len(stops) - 1)
-    low = place.long().clamp_max(len(stops) - 2)
-    return torch.lerp(stops[low], stops[low + 1], (place - low)[..., None])
 
 
 @node(version=1)

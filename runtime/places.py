@@ -20,7 +20,7 @@ def place_of(tokens: Tokens) -> tuple[Tensor, int]:
     names. Patches are counted through all tiles of a picture.
     """
     source = tokens.source
-    patch_N = tokens.side["place"].long() if "place" in tokens.side else _heaviest(tokens)
+    patch_N = tokens.side["place"].long() if "place" in tokens.side else heaviest(tokens)
     frame_K = source.frame_of_tile
     earlier_K = (frame_K[:, None] == frame_K).tril(-1).sum(1)  # tiles of the same picture
     there_N = patch_N.clamp_min(0)
@@ -29,7 +29,7 @@ def place_of(tokens: Tokens) -> tuple[Tensor, int]:
     return place_N.masked_fill(patch_N < 0, -1), (int(earlier_K.max()) + 1) * source.per_tile
 
 
-def _heaviest(tokens: Tokens) -> Tensor:
+def heaviest(tokens: Tokens) -> Tensor:
     """[N] long: the patch with the largest share, -1 for a token without patches."""
     most_N = torch.zeros(len(tokens), device=tokens.device)
     most_N = most_N.scatter_reduce(0, tokens.owner, tokens.share, "amax")

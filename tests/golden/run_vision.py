@@ -15,8 +15,6 @@ from tokenloom.nodes.generate import generate
 from tokenloom.nodes.inspect import (
     attention_map,
     heatmap_overlay,
-    over_box,
-    stretched,
     token_mask_preview,
 )
 from tokenloom.nodes.manual import mask_to_indices, select_manual
@@ -28,6 +26,7 @@ from tokenloom.nodes.project import project_mlp
 from tokenloom.nodes.select import Picked, rank, select_dominant, select_top
 from tokenloom.runtime.context import demand
 from tokenloom.runtime.errors import BudgetError
+from tokenloom.runtime.heat import over_box, stretched
 from tokenloom.runtime.models.facts import CLIP_MEAN, CLIP_STD
 from tokenloom.runtime.models.handle import Model
 from tokenloom.runtime.models.projector import Projector
