@@ -41,6 +41,9 @@ from .pvc import project_pvc as project_pvc
 from .pvc import repeat_frames as repeat_frames
 from .read import read_tokens as read_tokens
 from .sample import sample_frames as sample_frames
+from .see import contact_sheet as contact_sheet
+from .see import overlay_attention as overlay_attention
+from .see import overlay_tokens as overlay_tokens
 from .select import select_dominant as select_dominant
 from .select import select_top as select_top
 from .shuffle import project_pixel_shuffle as project_pixel_shuffle
