@@ -25,6 +25,12 @@ class Picture:
         height, width, _ = self.pixels.shape
         return f"Picture[{width}x{height}]" + (f" {self.caption!r}" if self.caption else "")
 
+    def _repr_png_(self) -> bytes:
+        """The picture as a PNG file: what a notebook shows of it."""
+        from ..pictures import png_bytes  # Pillow, only where somebody looks
+
+        return png_bytes(self)
+
 
 @dataclass(frozen=True)
 class Table:
