@@ -282,7 +282,10 @@ def sweep(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Run a grid of parameters over data: tokenloom sweep visionzip keep=16,32,54 --data items.jsonl."""
+    """Run a graph over a grid of parameters and a file of questions.
+
+    tokenloom sweep visionzip keep=16,32,54 --data questions.jsonl --kl --plot out.png
+    """
     with guard(debug=debug, as_json=as_json) as phase:
         from .commands.sweep import Asked
         from .commands.sweep import run as run_it

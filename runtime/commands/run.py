@@ -111,7 +111,7 @@ def run(
     plan.
     """
     with recorded(result_file) as seen:
-        seen.command = command(asked, "run" if planning is planned else "rerun")
+        seen.graph, seen.command = asked.graph, command(asked, "run" if planning is planned else "rerun")
         seen.plan = made = planning(asked)
         followers = _followers(quiet or as_json, verbose, trace, events)
         phase.running = True

@@ -7,7 +7,7 @@ person wrote can become part of a page's structure.
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 
 from ..yamltree import UNPRINTABLE
@@ -17,10 +17,10 @@ VOID = ("br", "hr", "img", "meta", "link")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --soft: #52606d; --line: #d5dbe1; --back: #ffffff;
-  --panel: #f5f7f9; --accent: #2a6fbb; --bad: #b3261e; --bad-back: #fdecea; --good: #2f7d32; --bar: #cfe0f3; }
+  --panel: #f5f7f9; --accent: #2a6fbb; --bad: #b3261e; --bad-back: #fdecea; --good: #2f7d32; --bar: #8fb8e3; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --soft: #a3adb8; --line: #3a434d;
   --back: #16191d; --panel: #1f242a; --accent: #7fb2ea; --bad: #ff8a80; --bad-back: #3a1f1d;
-  --good: #81c784; --bar: #2b4560; } }
+  --good: #81c784; --bar: #4a7db0; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1.25rem 3rem; max-width: 72rem; background: var(--back);
   color: var(--ink); font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -48,20 +48,22 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem .1rem
 td { overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 .right { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.bar { background: linear-gradient(var(--bar), var(--bar)) no-repeat right / var(--share) 100%;
-  padding-left: .3rem; border-radius: 3px; }
+.bar { background: linear-gradient(var(--bar), var(--bar)) no-repeat left bottom / var(--share) 3px;
+  print-color-adjust: exact; }
+.right.bar { background-position: right bottom; }
 figure { margin: 0; max-width: 100%; }
 figcaption { color: var(--soft); font-size: .88rem; margin-top: .25rem; overflow-wrap: anywhere; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
+.strip { display: flex; flex-wrap: wrap; gap: 4px; }
 img { max-width: 100%; height: auto; border-radius: 4px; }
 details { margin: .6rem 0; }
 summary { cursor: pointer; color: var(--accent); }
 footer { margin-top: 2.5rem; color: var(--soft); font-size: .85rem; }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb; --back: #fff;
-  --panel: #fff; --accent: #333; --bad: #900; --bad-back: #fff; --good: #060; --bar: #ddd; }
+  --panel: #fff; --accent: #333; --bad: #900; --bad-back: #fff; --good: #060; --bar: #888; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   figure, tr, .failure, .said { break-inside: avoid; } h2, h3, summary { break-after: avoid; }
-  pre { white-space: pre-wrap; } .scroll { overflow: visible; } }
+  pre { white-space: pre-wrap; } .scroll { overflow: visible; } img { max-height: 24cm; } }
 """
 
 
@@ -156,20 +158,18 @@ def table(
     *,
     right: Collection[str] = (),
     caption: Part = None,
-    shares: Sequence[float | None] | None = None,
-    bar: str = "",
+    bars: Mapping[str, Sequence[float | None]] | None = None,
 ) -> Html:
     """Rows under named columns; those named in `right` are numbers, aligned right.
 
-    shares: per row a number of 0..1, drawn as a bar behind the cell of the column `bar`. Errors: ValueError
-    for a row with another number of cells.
+    bars: by column, for every row a number of 0..1, drawn as a bar behind the cell; None: no bar.
+    Errors: ValueError for a row with another number of cells.
     """
     head = [element("th", name, scope="col", class_=_side(name, right)) for name in columns]
     body: list[Html] = []
     for number, row in enumerate(rows):
-        share = None if shares is None else shares[number]
         cells = [
-            _cell(name, cell, right, share if name == bar else None)
+            _cell(cell, _side(name, right), bars[str(name)][number] if bars and name in bars else None)
             for name, cell in zip(columns, row, strict=True)
         ]
         body.append(element("tr", *cells))
@@ -186,8 +186,7 @@ def _side(name: Part, right: Collection[str]) -> str | None:
     return "right" if name in right else None
 
 
-def _cell(name: Part, cell: Part, right: Collection[str], share: float | None) -> Html:
-    side = _side(name, right)
+def _cell(cell: Part, side: str | None, share: float | None) -> Html:
     if share is None:
         return element("td", cell, class_=side)
     width = f"{min(max(share, 0.0), 1.0):.1%}"
@@ -219,6 +218,11 @@ def figure(picture: Html, caption: Part = None) -> Html:
 def figures(*shown: Html) -> Html:
     """Figures side by side, as many as fit; nothing when there are none."""
     return element("div", *shown, class_="figures") if shown else Html("")
+
+
+def strip(*pictures: Html) -> Html:
+    """Pictures that belong together, such as frames of a clip, close to each other."""
+    return element("div", *pictures, class_="strip")
 
 
 def failure(message: str, *inside: Part) -> Html:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ..errors import GraphError
 from ..excerpt import FileProblem, GraphFileError
 from ..yamlfile import load
 from ..yamltree import Broken, Marked, tree
+from .forms import RECIPE, RESULT, wrong_output
 from .recipe import FORMAT, KEYWORD, FilePrint, NodePrint, RunRecipe, checksum
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ def read_result(path: Path) -> dict[str, Any]:
         raise GraphError(
             f"{path}: result format {facts[MARK]!r}; this tokenloom reads {RESULT_FORMAT}: update it"
         )
+    for name, fits in RESULT.items():
+        if name not in facts or not fits(facts[name]):
+            what = "missing" if name not in facts else "of another kind"
+            raise GraphError(f"{path}: the result has not the form that tokenloom writes: {name} is {what}")
+    if name := wrong_output(facts):
+        raise GraphError(f"{path}: the result has not the form that tokenloom writes: output {name}")
     return facts
 
 
@@ -119,10 +126,10 @@ def recipe_from(path: Path, facts: Any) -> RunRecipe:
             f"{path}: the recipe was changed after tokenloom wrote it (its checksum differs); use an "
             "untouched copy, or write the graph down as YAML and run that"
         )
-    for name, fits in FORM.items():
+    for name, fits in RECIPE.items():
         if name not in facts or not fits(facts[name]):
             raise _misshapen(path, f"{name} is {'missing' if name not in facts else 'of another kind'}")
-    plain = {name: facts[name] for name in FORM}
+    plain = {name: facts[name] for name in RECIPE}
     plain["files"] = tuple(FilePrint(**one) for one in facts["files"])
     plain["nodes"] = {name: NodePrint(**one) for name, one in facts["nodes"].items()}
     plain["models"] = {name: tuple(prints) for name, prints in facts["models"].items()}
@@ -131,49 +138,6 @@ def recipe_from(path: Path, facts: Any) -> RunRecipe:
 
 def _misshapen(path: Path, what: str) -> GraphError:
     return GraphError(f"{path}: the recipe has not the form that tokenloom writes: {what}")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _mapping(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and all(map(of, value.values()))
-
-
-def _is_value(value: Any) -> bool:
-    many = value if isinstance(value, list) else [value]
-    return all(one is None or isinstance(one, str | int | float) for one in many)
-
-
-def _is_file(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {"at", "path", "fingerprint"} and _texts_in(value)
-
-
-def _is_node(value: Any) -> bool:
-    if not isinstance(value, dict) or value.keys() != {"version", "code", "file"}:
-        return False
-    return isinstance(value["version"], int) and _texts_in({**value, "version": ""})
-
-
-def _texts_in(value: Mapping[str, Any]) -> bool:
-    return all(map(_is_text, value.values()))
-
-
-FORM: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("title", "name", "graph", "device", "dtype", "made", "output", "lost"), _is_text),
-    "params": _mapping(_is_value),
-    "outputs": _is_texts,
-    "until": lambda value: value is None or isinstance(value, str),
-    "files": lambda value: isinstance(value, list) and all(map(_is_file, value)),
-    "models": _mapping(_is_texts),
-    "nodes": _mapping(_is_node),
-    "versions": _mapping(_is_text),
-}
 
 
 def graph_from(path: Path, recipe: RunRecipe) -> Graph:

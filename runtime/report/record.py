@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..draw import svg
 from ..events import Event, NodeCached, NodeDone, NodeFailed
@@ -19,18 +19,23 @@ from ..plan import Plan
 from ..result import Result, Row
 from ..values import Picture
 from .reading import MARK, RESULT_FORMAT
-from .recipe import recipe_of
+from .recipe import RunRecipe, is_plain, recipe_of
 from .thumbnails import inputs_of
+
+if TYPE_CHECKING:
+    from ..graph import Graph
 
 
 class Recorder:
     """A subscriber that keeps what is known of a run that may not end well: steps done, and the failure.
 
-    command: what was typed. plan, result: set by whoever plans and runs, as soon as there is one.
+    command: what was typed. graph: its name there. plan, result: set by whoever plans and runs, as soon as
+    there is one.
     """
 
     def __init__(self) -> None:
         self.command = ""
+        self.graph = ""
         self.plan: Plan | None = None
         self.result: Result | None = None
         self.rows: list[Row] = []
@@ -119,7 +124,7 @@ def success(result: Result, command: str = "") -> dict[str, Any]:
 
     command: what was typed; by default what one would type.
     """
-    pictures = {name: value for name, value in result.outputs.items() if isinstance(value, Picture)}
+    recipe = recipe_of(result.plan)
     return {
         MARK: RESULT_FORMAT,
         **plain(result),
@@ -127,8 +132,12 @@ def success(result: Result, command: str = "") -> dict[str, Any]:
         "command": command or result.plan.command(),
         "error": None,
         "left": [],
-        "pictures": {name: _text(png_bytes(value)) for name, value in pictures.items()},
-        **_made_from(result.plan),
+        "pictures": {
+            name: _picture(value, replace(recipe, output=name))
+            for name, value in result.outputs.items()
+            if isinstance(value, Picture)
+        },
+        **_made_from(result.plan, recipe),
     }
 
 
@@ -137,7 +146,7 @@ def failure(error: BaseException, seen: Recorder) -> dict[str, Any]:
     plan = seen.plan
     done = {row.id for row in seen.rows}
     left = [] if plan is None else [s.id for s in plan.steps if s.state == "run" and s.id not in done]
-    empty = {"title": "", "graph": None, "device": "", "dtype": "", "random_weights": False}
+    empty = {"title": "", "graph": seen.graph or None, "device": "", "dtype": "", "random_weights": False}
     nothing: dict[str, Any] = {"recipe": None, "inputs": [], "drawing": "", "notes": []}
     return {
         MARK: RESULT_FORMAT,
@@ -157,19 +166,33 @@ def failure(error: BaseException, seen: Recorder) -> dict[str, Any]:
         },
         "left": left,
         "pictures": {},
-        **(nothing if plan is None else _made_from(plan)),
+        **(nothing if plan is None else _made_from(plan, recipe_of(plan))),
     }
 
 
-def _made_from(plan: Plan) -> dict[str, Any]:
+def _picture(value: Picture, recipe: RunRecipe) -> dict[str, str]:
+    """A PNG with the recipe inside, so that it is there when the picture is taken out of a report."""
+    return {"png": _text(png_bytes(value, recipe.text())), "caption": value.caption}
+
+
+def _made_from(plan: Plan, recipe: RunRecipe) -> dict[str, Any]:
     """Recipe, inputs as small pictures, the drawing of the graph, and what the nodes foresaw."""
     inputs = [{**asdict(one), "jpegs": [_text(jpeg) for jpeg in one.jpegs]} for one in inputs_of(plan)]
     return {
-        "recipe": recipe_of(plan).record(),
+        "recipe": recipe.record(),
         "inputs": inputs,
-        "drawing": svg(plan.graph),
+        "drawing": svg(with_values(plan.graph, plan.params)),
         "notes": list(plan.notes),
     }
+
+
+def with_values(graph: Graph, values: Mapping[str, Any]) -> Graph:
+    """The graph, for drawing: parameters have the values of a run as their defaults."""
+    drawn = graph.copy()
+    for name, param in graph.params.items():
+        if name in values and is_plain(values[name]):
+            drawn.params[name] = replace(param, default=values[name])
+    return drawn
 
 
 def _text(data: bytes) -> str:

@@ -81,7 +81,7 @@ def test_nothing_can_break_out_of_a_page() -> None:
         failure(NASTY, NASTY),
         folded(NASTY, NASTY, open=True),
         section(NASTY, NASTY, id=NASTY),
-        table([NASTY, "n"], [(NASTY, 1)], right=("n",), caption=NASTY, shares=[0.5], bar="n"),
+        table([NASTY, "n"], [(NASTY, 1)], right=("n",), caption=NASTY, bars={"n": [0.5]}),
         pairs([(NASTY, NASTY)]),
         figures(figure(image(b"x", NASTY), NASTY)),
     ]
@@ -122,7 +122,7 @@ def test_a_table_has_a_head_and_rows() -> None:
 
 def test_a_bar_shows_a_share() -> None:
     """Between nothing and the whole cell; None draws none."""
-    made = table(("n",), [(1,), (2,), (3,)], right=("n",), shares=[0.25, 7.0, None], bar="n")
+    made = table(("n",), [(1,), (2,), (3,)], right=("n",), bars={"n": [0.25, 7.0, None]})
     assert '<td class="right bar" style="--share: 25.0%">1</td>' in made
     assert '<td class="right bar" style="--share: 100.0%">2</td>' in made
     assert '<td class="right">3</td>' in made
