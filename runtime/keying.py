@@ -34,10 +34,13 @@ def keep_keys(
     wanted: Mapping[int, frozenset[Need]],
     device: str,
     dtype: str,
+    *,
+    cached: bool,
 ) -> Kept:
     """The keys of every step; `recipes.slot_keys` is filled in. known: the values of the run's parameters.
 
-    An impure step, and all that follows it, has a key of this run's own.
+    An impure step, and all that follows it, has a key of this run's own. cached: False for a run that looks
+    nothing up: large values that it is given, such as pictures, are then not read through for a key.
     """
     place = (device, dtype, [code.digest for code in recipes.codes.values()])
     old: Kept | None = made.kept
@@ -50,7 +53,7 @@ def keep_keys(
         for number in old.wanted.keys() | wanted.keys() if old.wanted or wanted else ():
             look[number] |= old.wanted.get(number) != wanted.get(number)
     for slot, name in made.given:
-        recipes.slot_keys[slot] = value_key(known[name]) or OWN
+        recipes.slot_keys[slot] = (value_key(known[name]) if cached else None) or OWN
     _look(made, recipes, kept, look)
     made.kept = kept
     return kept

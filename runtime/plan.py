@@ -181,10 +181,10 @@ class Plan:
             return {"skip": "not needed", "memory": "cached (memory)", "disk": "cached (disk)"}[planned.state]
         if not planned.statics.type.pure:
             return "never cached (impure)"
-        if planned.volatile:
-            return "follows an impure step"
         if self.cache is None:
             return "no cache"
+        if planned.volatile:
+            return "follows an impure step"
         recipe = self.steps.recipe(planned.number)
         return self.cache.explain(planned.id, planned.key, recipe, self.steps.feeding(planned.number))
 

@@ -40,7 +40,9 @@ class Planner:
             self.wanted = Demand(made, values.known, self.widgets).wanted()
         self.known = self._foresee()
         self.recipes = Recipes(made, self._settings(), self.wanted, self.known, device, dtype)
-        kept = keep_keys(made, self.recipes, values.known, self.wanted, device, dtype)
+        kept = keep_keys(
+            made, self.recipes, values.known, self.wanted, device, dtype, cached=cache is not None
+        )
         self.keys, self.volatile = kept.keys, kept.volatile
 
     def _widgets(self) -> Sequence[Mapping[str, Any]]:
