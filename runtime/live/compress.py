@@ -56,7 +56,9 @@ def compress(
     work with this model, such as more tokens than there are patches.
     """
     parts = live(model)
-    found = _set(forms(graph, parts.family), settings or {}, params)
+    tower = parts.facts.tower
+    assert tower is not None
+    found = _set(forms(graph, parts.family, tower.grid), settings or {}, params)
     made = Compressed(model, parts, found, params)
     made.check()
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +31,42 @@ BASES: Mapping[Family, Mapping[Media, Mapping[str, str]]] = {
 }
 
 
-def forms(method: str | Path | Graph, family: Family) -> dict[Media, Form | LoomError]:
+def forms(method: str | Path | Graph, family: Family, grid: int) -> dict[Media, Form | LoomError]:
     """The method for the pictures and for the clips of a family; or why there is none.
 
     A graph that was built in Python is taken as it is; a file, and what it extends, up to a built-in base.
-    Errors: those of `load` and `graft`, when there is a form for neither.
+    grid: patches along the side of a tile. Errors: those of `load` and `graft`, when there is no form at all.
     """
     found: dict[Media, Form | LoomError] = {}
     for media, bases in BASES[family].items():
         try:
-            form = graft(method if isinstance(method, Graph) else _loaded(method, family, bases))
+            if isinstance(method, Graph):
+                form = graft(method)
+            else:
+                form = _pooled(graft(_loaded(method, family, bases)), grid, bases)
         except LoomError as error:
             found[media] = error
             continue
-        if media in form.media:
-            found[media] = form
-        else:
-            found[media] = _other(form, media)
+        found[media] = form if media in form.media else _other(form, media)
     if not any(isinstance(form, Form) for form in found.values()):
-        raise next(iter(found.values()))  # type: ignore[misc]  # none of them is a form
+        raise next(error for error in found.values() if isinstance(error, LoomError))
     return found
+
+
+def _pooled(form: Form, grid: int, bases: Mapping[str, str]) -> Form:
+    """LLaVA-OneVision pools a clip's frames to half of the model's own grid, rounded up."""
+    param = form.graph.params.get("grid")
+    if param is not None and "base/onevision" in bases.values():
+        half = -(-grid // 2)
+        form.graph.params["grid"] = replace(param, default=(half, half))
+    return form
 
 
 def _loaded(method: str | Path, family: Family, bases: Mapping[str, str]) -> Graph:
     name = str(method).removesuffix(".yaml")
-    known = builtin_graphs()
-    if name in known and not Path(str(method)).is_file():
+    if name in builtin_graphs() and not Path(str(method)).is_file():
         method = OWN.get((name, family), name)
+        bases = {} if name.startswith("base/") else bases
     return load(locate(str(method)), instead=bases)
 
 
@@ -75,4 +85,4 @@ def settings_of(form: Form, settings: Mapping[str, Any]) -> Form:
         step, _, setting = name.rpartition(".")
         if step in graph.steps:
             graph.set(step, **{setting: value})
-    return Form(graph, form.place, form.branch, form.media, form.gone)
+    return replace(form, graph=graph)
