@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .render import moments
 from .scene import COLOURS, DIRECTIONS, HELD_OUT, MOST_OBJECTS, SHAPES, SIDE, SIZES, Scene, Split, Thing
 
 _MARGIN = 7  # pixels around the middle lines where `where` is not asked
@@ -19,7 +20,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "size": tuple(SIZES),
     "exist": ("yes", "no"),
     "where": QUADRANTS,
-    "event": ("moves", "stays", "appears", "disappears"),
+    "event": ("moves", "stays", "appears", "disappears", "flashes"),
     "motion": (*DIRECTIONS, "nowhere"),
     "mover": tuple(COLOURS),
 }
@@ -37,9 +38,13 @@ class Question:
     answer: str
 
 
-def all_questions(scene: Scene, rng: np.random.Generator, split: Split, *, clip: bool) -> dict[str, list[Question]]:
-    """Every question that the scene answers without doubt, by kind; kinds without any are left out."""
-    things = scene.things
+def all_questions(scene: Scene, rng: np.random.Generator, split: Split, *, frames: int) -> dict[str, list[Question]]:
+    """Every question that a picture (`frames` 1) or a clip of so many frames answers without doubt, by kind.
+
+    What is in none of the frames is not asked for; kinds without any question are left out.
+    """
+    clip, at = frames > 1, moments(frames)
+    things = tuple(t for t in scene.things if any(map(t.visible, at)))
     asked: dict[str, list[Question]] = {
         "colour": [
             Question("colour", f"What colour is the {t.shape}?", t.colour)
@@ -47,7 +52,7 @@ def all_questions(scene: Scene, rng: np.random.Generator, split: Split, *, clip:
             if sum(o.shape == t.shape for o in things) == 1
         ],
         "shape": [Question("shape", f"What shape is the {t.colour} object?", t.shape) for t in things],
-        "digit": [] if scene.digit is None else [Question("digit", "Which digit is shown?", str(scene.digit))],
+        "digit": [] if not any(map(scene.shows_tag, at)) else [Question("digit", "Which digit is shown?", str(scene.digit))],
     }
     if clip:
         asked["event"] = [Question("event", f"What happens to the {_name(t)}?", t.fate) for t in things]
@@ -66,10 +71,10 @@ def all_questions(scene: Scene, rng: np.random.Generator, split: Split, *, clip:
 
 
 def ask(
-    scene: Scene, rng: np.random.Generator, split: Split, *, clip: bool, number: int | None = None
+    scene: Scene, rng: np.random.Generator, split: Split, *, frames: int, number: int | None = None
 ) -> list[Question]:
     """Questions about the scene in random order: one of each kind, or `number` of them, kinds as even as the scene allows."""
-    pools = all_questions(scene, rng, split, clip=clip)
+    pools = all_questions(scene, rng, split, frames=frames)
     for pool in pools.values():
         rng.shuffle(pool)  # type: ignore[arg-type]
     if number is None:

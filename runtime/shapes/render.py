@@ -61,9 +61,9 @@ def render(scene: Scene, frames: int) -> np.ndarray:
             cover = sprite(thing.shape, thing.diameter)[..., None]
             part = picture[top : top + thing.diameter, left : left + thing.diameter]
             part += cover * (np.asarray(COLOURS[thing.colour], np.float32) - part)
-    if scene.digit is not None:
-        x, y = scene.tag
-        canvas[:, y : y + TAG[1], x : x + TAG[0]] = tag_sprite(scene.digit)[..., None]
+        if scene.digit is not None and scene.shows_tag(moment):
+            x, y = scene.tag
+            picture[y : y + TAG[1], x : x + TAG[0]] = tag_sprite(scene.digit)[..., None]
     return canvas.clip(0, 255).astype(np.uint8)
 
 
@@ -86,7 +86,7 @@ def patch_labels(scene: Scene, frames: int, grid: int) -> np.ndarray:
             for n, thing in enumerate(scene.things, 1)
             if thing.visible(moment)
         ]
-        if scene.digit is not None:
+        if scene.shows_tag(moment):
             layers.append((-1, scene.tag, np.ones((TAG[1], TAG[0]), np.float32)))
         for number, (left, top), cover in layers:
             r0, c0 = top // step, left // step

@@ -30,10 +30,12 @@ TAG = (14, 18)
 MOST_OBJECTS = 4
 TRAVEL = (30, 74)
 """Least and greatest way of a moving object over a whole clip, in pixels."""
+BRIEF = (0.25, 0.4)
+"""How long what is there only for a while is there, as a part of the clip."""
 _GAP = 3  # pixels between two objects, at any time
 _EDGE = 2
 
-Fate = Literal["stays", "moves", "appears", "disappears"]
+Fate = Literal["stays", "moves", "appears", "disappears", "flashes"]
 Split = Literal["train", "validation", "test", "pairs"]
 
 
@@ -81,6 +83,12 @@ class Scene:
     """Change of brightness from left to right and from top to bottom."""
     grain: int
     """Seed of the noise."""
+    tag_there: tuple[float, float] = (0.0, 1.0)
+    """From when to when of a clip the tag is shown."""
+
+    def shows_tag(self, moment: float) -> bool:
+        """Whether the digit is in the picture at that moment of the clip (0 to 1)."""
+        return self.digit is not None and self.tag_there[0] <= moment <= self.tag_there[1]
 
 
 def generator(seed: int, split: Split, index: int) -> np.random.Generator:
@@ -118,6 +126,10 @@ def draw_scene(rng: np.random.Generator, split: Split, *, clip: bool) -> Scene:
         thing = _place(rng, colour, shape, taken, clip=clip)
         if thing is not None:
             things.append(thing)
+    tag_there = (0.0, 1.0)
+    if clip:
+        length = float(rng.uniform(*BRIEF))
+        tag_there = _span(float(rng.uniform(0, 1 - length)), length)
     return Scene(
         tuple(things),
         digit,
@@ -125,6 +137,7 @@ def draw_scene(rng: np.random.Generator, split: Split, *, clip: bool) -> Scene:
         tuple(float(c) for c in rng.uniform(35, 105) + rng.uniform(-14, 14, 3)),  # type: ignore[arg-type]
         (float(rng.uniform(-24, 24)), float(rng.uniform(-24, 24))),
         int(rng.integers(2**31)),
+        tag_there,
     )
 
 
@@ -141,7 +154,7 @@ def _place(
     """An object whose swept box is free, or none after many tries (a crowded scene then has one object fewer)."""
     fate: Fate = "stays"
     if clip:
-        fate = ("moves", "moves", "stays", "appears", "disappears")[int(rng.integers(5))]  # type: ignore[assignment]
+        fate = ("moves", "moves", "stays", "appears", "disappears", "flashes")[int(rng.integers(6))]  # type: ignore[assignment]
     for _ in range(60):
         size = ("small", "large")[int(rng.integers(2))]
         low, high = SIZES[size]
@@ -161,10 +174,17 @@ def _place(
         taken.append(box)
         when = float(rng.uniform(0.3, 0.7))
         there = {"appears": (when, 1.0), "disappears": (0.0, when)}.get(fate, (0.0, 1.0))
+        if fate == "flashes":
+            length = float(rng.uniform(*BRIEF))
+            there = _span(float(rng.uniform(0.12, 0.88 - length)), length)
         return Thing(colour, shape, size, diameter, (x, y), (u, v), fate, there)
     if not taken:
         raise AssertionError("an empty scene has room for an object")
     return None
+
+
+def _span(start: float, length: float) -> tuple[float, float]:
+    return start, start + length
 
 
 def _touch(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:

@@ -56,7 +56,7 @@ def make_sample(
     clip = frames > 1
     rng = generator(seed, split, index)
     scene = draw_scene(rng, split, clip=clip)
-    asked = ask(scene, rng, split, clip=clip, number=questions)
+    asked = ask(scene, rng, split, frames=frames, number=questions)
     ids: list[int] = []
     block: list[int] = []
     target: list[int] = []
@@ -113,7 +113,7 @@ def _labels(scene: Scene, covered: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
                 c, s = _COLOUR.index(thing.colour), _SHAPE.index(thing.shape)
                 quadrant = 2 * (y > SIDE / 2) + (x > SIDE / 2)
                 picture[t, [c, len(_COLOUR) + s, pairs + c * len(_SHAPE) + s, quadrants + c * 4 + quadrant]] = 1
-        if scene.digit is not None:
+        if scene.digit is not None and scene.shows_tag(moment):
             picture[t, digits + scene.digit] = 1
             place[t, -1] = [(corner + 8) / SIDE for corner in scene.tag]
     index = covered.astype(np.int64)
