@@ -139,9 +139,8 @@ def rerun(
 ) -> None:
     """Run again what made a PNG or result file."""
     with guard(debug=debug, as_json=as_json) as phase:
-        from .commands.rerun import again
+        from .commands.rerun import rerun as run_again
         from .commands.run import Asked
-        from .commands.run import run as run_it
 
         asked = Asked(
             graph=str(file),
@@ -154,15 +153,7 @@ def rerun(
             cache=not no_cache,
             plugins=plugin or (),
         )
-        run_it(
-            asked,
-            phase,
-            as_json=as_json,
-            quiet=quiet,
-            verbose=verbose,
-            result_file=result,
-            planning=again,
-        )
+        run_again(asked, phase, as_json=as_json, quiet=quiet, verbose=verbose, result_file=result)
 
 
 @app.command()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FRONT = "#111827"
-NAMED = 12  # points of the front that get their label written beside them
+NAMED = 12  # points of the front that are named, at most
+SHORT = 24  # characters of a label that may stand beside its point
 ENDINGS = (".png", ".svg", ".pdf")
 
 
@@ -69,7 +70,20 @@ def scatter(points: Sequence[Point], axes: Axes) -> Figure:
     best = front([(p.x, p.y) for p in points], higher=axes.higher)
     for number, name in enumerate(dict.fromkeys(p.series for p in points)):
         _series(ax, [p for p in points if p.series == name], name, number)
-    _front(ax, [p for p, on in zip(points, best, strict=True) if on], axes.higher)
+    on = sorted((p for p, on in zip(points, best, strict=True) if on), key=lambda p: p.x)
+    if names := _front(ax, on, axes.higher):
+        figure.set_figheight(5 + 0.17 * len(names))
+        ax.annotate(
+            "\n".join(names),
+            (0, 0),
+            xytext=(0, -42),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="top",
+            fontsize=8,
+            color="#374151",
+            linespacing=1.3,
+        )
     if axes.log_x and all(p.x > 0 for p in points):
         ax.set_xscale("log")
     ax.set_xlabel(axes.x)
@@ -101,34 +115,45 @@ def _series(ax: Any, points: Sequence[Point], name: str, number: int) -> None:
         )
 
 
-def _front(ax: Any, points: Sequence[Point], higher: bool) -> None:
-    """A step line through the front, a ring around its points, and labels where there is room for them."""
+def _front(ax: Any, points: Sequence[Point], higher: bool) -> list[str]:
+    """Draw a step line through the front and rings around its points; labels too long for that, numbered."""
     if not points:
-        return
-    points = sorted(points, key=lambda p: (p.x, p.y if higher else -p.y))
+        return []
     xs, ys = [p.x for p in points], [p.y for p in points]
     ax.step(xs, ys, where="post", color=FRONT, linewidth=1, linestyle="--", alpha=0.6, zorder=1)
     ax.scatter(
         xs, ys, s=90, facecolors="none", edgecolors=FRONT, linewidths=1.3, zorder=4, label="Pareto front"
     )
-    spaced = range(len(points)) if len(points) <= NAMED else _evenly(len(points), NAMED)
-    middle = (min(xs) + max(xs)) / 2
-    for i in spaced:
-        left = xs[i] <= middle
+    named = list(_named(points).items())
+    if len(named) > NAMED:
+        named = [named[round(i * (len(named) - 1) / (NAMED - 1))] for i in range(NAMED)]
+    long = any(len(label) > SHORT for _, label in named)
+    for number, (place, label) in enumerate(named, start=1):
+        left = place[0] <= (min(xs) + max(xs)) / 2
         ax.annotate(
-            points[i].label,
-            (xs[i], ys[i]),
+            str(number) if long else label,
+            place,
             xytext=(7 if left else -7, 7 if higher else -7),
             textcoords="offset points",
-            fontsize=7,
+            fontsize=8,
             ha="left" if left else "right",
             va="bottom" if higher else "top",
             color="#374151",
         )
+    return [f"{number}  {label}" for number, (_, label) in enumerate(named, start=1)] if long else []
 
 
-def _evenly(count: int, wanted: int) -> list[int]:
-    return [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
+def _named(points: Sequence[Point]) -> dict[tuple[float, float], str]:
+    """The front's labels by place; of equal points the first one's."""
+    places: dict[tuple[float, float], list[str]] = {}
+    for point in points:
+        name = ": ".join(filter(None, (point.series, point.label)))
+        places.setdefault((point.x, point.y), []).append(name)
+    return {
+        place: names[0] + (f", and {len(names) - 1} more alike" if len(names) > 1 else "")
+        for place, names in places.items()
+        if any(names)
+    }
 
 
 def save_figure(figure: Figure, path: Path, texts: Mapping[str, str] | None = None) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from ..cache import Cache, default_cache
-from ..cost import flops_text
 from ..errors import LoomError, SweepError
 from ..graph import Graph
 from ..layers import locate
@@ -32,11 +30,11 @@ from ..sweep.sweep import Options, Sweep
 from ..widgets import Widget
 from ..yamlfile import load
 from .guard import Phase
-from .show import seconds_text, show_table
+from .progress import Progress
+from .sweep_table import plain_settings, show_settings
 from .words import apply_settings, value_of
 
 MANY = 10_000  # rows that are asked about before they are begun
-SHOWN = 40  # settings that the table shows without saying that there are more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +74,18 @@ class Job:
     y: str | None
     title: str
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is written."""
+        return tuple(path for path in (self.rows, self.parquet, self.plot) if path is not None)
+
 
 def run(asked: Asked, phase: Phase, *, quiet: bool = False, as_json: bool = False) -> None:
     """Check everything, ask when it is much, make the rows that are lacking, and show what came out."""
     for plugin in asked.plugins:
         load_plugin(plugin)
     job = prepared(asked)
-    _confirm(job.sweep, asked.yes)
+    confirm(job.sweep, asked.yes)
     cache = default_cache() if asked.cache else None
     rows = _made(job, cache, phase, silent=quiet or as_json)
     found = settings(rows, x=job.x, y=job.y)
@@ -90,7 +93,10 @@ def run(asked: Asked, phase: Phase, *, quiet: bool = False, as_json: bool = Fals
     if as_json:
         typer.echo(json.dumps(_plain(job, rows, found), ensure_ascii=False))
     elif not quiet:
-        _show(job, found)
+        best = job.y or quality_of(found)
+        show_settings(found, job.sweep.grid.axes, job.title, f"{best} against {job.x}", job.rows)
+        for path in job.files:
+            typer.echo(f"{path} written")
 
 
 def prepared(asked: Asked) -> Job:
@@ -191,7 +197,7 @@ def _check_quality(made: Sweep, plot: Path | None, y: str | None) -> None:
         )
 
 
-def _confirm(made: Sweep, yes: bool) -> None:
+def confirm(made: Sweep, yes: bool) -> None:
     """Ask before very many rows. Errors: SweepError where nobody can answer."""
     if len(made) <= MANY or yes:
         return
@@ -212,7 +218,7 @@ def _made(job: Job, cache: Cache | None, phase: Phase, *, silent: bool) -> list[
         if file.torn:
             typer.echo(f"warning: {job.rows}: its last line was cut short; that row is made again", err=True)
         phase.running = True
-        progress = _Progress(total, there, silent)
+        progress = Progress(total, there, silent)
         try:
             return fill(job.sweep, file, cache, progress.take)
         except BaseException as error:
@@ -222,44 +228,6 @@ def _made(job: Job, cache: Cache | None, phase: Phase, *, silent: bool) -> list[
             raise
         finally:
             progress.close()
-
-
-@dataclass
-class _Progress:
-    """A line on a terminal; elsewhere one every ten seconds."""
-
-    total: int
-    done: int
-    silent: bool
-    began: float = field(default_factory=time.monotonic)
-    told: float = field(default_factory=time.monotonic)
-    first: int = -1
-
-    def take(self, row: Row) -> None:
-        """A row is done."""
-        self.first = self.done if self.first < 0 else self.first
-        self.done += 1
-        now = time.monotonic()
-        terminal = sys.stderr.isatty()
-        if self.silent or now - self.told < (0.2 if terminal else 10):
-            return
-        self.told = now
-        left = (now - self.began) / (self.done - self.first) * (self.total - self.done)
-        text = f"{self.done} of {self.total} rows, about {_duration(left)} left"
-        typer.echo(f"\r{text}\x1b[K" if terminal else text, nl=not terminal, err=True)
-
-    def close(self) -> None:
-        """Leave the line."""
-        if not self.silent and sys.stderr.isatty():
-            typer.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-    )
 
 
 def _facts(job: Job) -> dict[str, Any]:
@@ -284,46 +252,6 @@ def _write(job: Job, rows: Sequence[Row], found: Sequence[Setting]) -> None:
         save_figure(figure, job.plot, {"tokenloom-sweep": json.dumps(facts, default=str)})
 
 
-def _show(job: Job, found: Sequence[Setting]) -> None:
-    """One line per setting; * marks the Pareto front."""
-    shown = list(found)
-    if len(found) > SHOWN:
-        shown = [one for one in found if one.best] or shown[:SHOWN]
-    columns = ("", "setting", "items", "right %", "KL", "tokens", "FLOPs", "seconds")
-    cells = [_cells(one) for one in shown]
-    kept = [i for i in range(len(columns)) if i < 3 or any(row[i] for row in cells)]
-    show_table(
-        [columns[i] for i in kept],
-        [[row[i] for i in kept] for row in cells],
-        right=columns[2:],
-        title=job.title,
-    )
-    if any(one.best for one in found):
-        typer.echo(
-            f"* no other setting is better for as little: {job.y or quality_of(found)} against {job.x}"
-        )
-    if len(shown) < len(found):
-        typer.echo(f"{len(found) - len(shown)} more settings are in {job.rows}")
-    for path in (job.rows, job.parquet, job.plot):
-        if path is not None:
-            typer.echo(f"{path} written")
-
-
-def _cells(one: Setting) -> tuple[str, ...]:
-    figures: Mapping[str, float | None] = one.figures
-    tokens, flops, kl, seconds = (figures[name] for name in ("tokens", "flops", "kl", "seconds"))
-    return (
-        "*" if one.best else "",
-        one.label or "(all defaults)",
-        f"{one.count}" + (f" ({one.failed} failed)" if one.failed else ""),
-        "" if one.accuracy is None else f"{one.accuracy:.1f}",
-        "" if kl is None else f"{kl:.4g}",
-        "" if tokens is None else f"{tokens:.4g}",
-        "" if flops is None else flops_text(round(flops)),
-        "" if seconds is None else seconds_text(seconds),
-    )
-
-
 def _plain(job: Job, rows: Sequence[Row], found: Sequence[Setting]) -> dict[str, Any]:
     """The outcome as one JSON object."""
     return {
@@ -331,17 +259,6 @@ def _plain(job: Job, rows: Sequence[Row], found: Sequence[Setting]) -> dict[str,
         "title": job.title,
         **job.sweep.common,
         "rows": len(rows),
-        "files": [str(path) for path in (job.rows, job.parquet, job.plot) if path is not None],
-        "settings": [
-            {
-                "params": one.params,
-                "items": one.count,
-                "failed": one.failed,
-                "accuracy": one.accuracy,
-                "interval": one.interval,
-                **one.figures,
-                "pareto": one.best,
-            }
-            for one in found
-        ],
+        "files": list(map(str, job.files)),
+        "settings": plain_settings(found),
     }

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache import Cache, default_cache
+from ..events import Subscriber
 from ..rows import Row, RowFile
-from .sweep import Options, Sweep, check_resumed
+from .resume import check_resumed
+from .sweep import Options, Sweep
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -30,6 +32,8 @@ def sweep(
     dtype: str = "auto",
     cache: Cache | bool = True,
     on_row: Callable[[Row], None] | None = None,
+    subscribers: Iterable[Subscriber] = (),
+    cancel: Callable[[], bool] | None = None,
 ) -> list[Row]:
     """Run a graph for every item of `data` with every combination of `grid`; one row for each, in order.
 
@@ -38,6 +42,7 @@ def sweep(
     that it has already are not made again. kl: compare the first token with `base`, by default the graph
     that this one extends. score: exact, contains or choice. limit: the first items only. keep_going: a row
     that fails holds its `error`, and the rest is done. on_row: called with every new row.
+    subscribers, cancel: as in `run`.
     Errors: SweepError, before any work, with everything that is wrong; RowsError for `output`.
     """
     made = Sweep.of(
@@ -51,6 +56,8 @@ def sweep(
             device=device,
             dtype=dtype,
             keep_going=keep_going,
+            subscribers=tuple(subscribers),
+            cancel=cancel,
         ),
         limit=limit,
     )

@@ -6,33 +6,29 @@ item's early stages are done once, and a late parameter's values re-run only wha
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from ..agreement import divergence
 from ..ancestry import uncompressed
 from ..cache import Cache
-from ..errors import Cancelled, GraphError, LoomError, SweepError, did_you_mean
+from ..errors import Cancelled, GraphError, LoomError, did_you_mean
+from ..events import Subscriber
 from ..graph import Graph
 from ..plan import Plan, plan
-from ..result import Result
 from ..rows import Row
-from ..run import execute
-from ..scoring import RULES, right
+from ..scoring import RULES
 from ..versions import versions
-from .gauge import LOGITS, STATE, Gauge, Reading
+from .gauge import Gauge
 from .grid import Combination, Grid, read_grid
-from .identity import graph_name, identity, plain
+from .identity import graph_hash, graph_name, identity, plain
 from .items import Item, read_items
-from .ledger import Ledger, Spent
+from .ledger import Ledger
 from .problems import Problems
+from .resume import finished, key_of, row_key
+from .worker import Worker
 
 CHECKED = 2000  # combinations, and items, that are planned before work begins
 
@@ -42,7 +38,7 @@ class Options:
     """How a sweep is run. base: what KL compares with; None: the graph that this one extends.
 
     score: how an answer is compared, exact, contains or choice. keep_going: a row that fails is written with
-    its error, and the sweep goes on.
+    its error, and the sweep goes on. subscribers, cancel: as in `run`.
     """
 
     kl: bool = False
@@ -51,6 +47,8 @@ class Options:
     device: str = "auto"
     dtype: str = "auto"
     keep_going: bool = False
+    subscribers: Sequence[Subscriber] = ()
+    cancel: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,6 @@ class Sweep:
     common: Mapping[str, Any]
     gauge: Gauge
     base: Gauge | None = None
-    cancel: Callable[[], bool] | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -96,6 +93,8 @@ class Sweep:
         common = {
             "graph": graph_name(graph),
             **identity(graph, items, options.device, options.dtype),
+            "base_hash": None if base is None else graph_hash(base.graph),
+            "score": options.score,
             "versions": versions(),
         }
         made = cls(
@@ -132,7 +131,7 @@ class Sweep:
 
     def key(self, item: Item, combination: Combination) -> str:
         """What a row of this item and combination is known by; `row_key` of the row is the same."""
-        return _key(item.id, self.params(item, combination))
+        return key_of(item.id, self.params(item, combination))
 
     def todo(self, rows: Iterable[Row]) -> Iterator[tuple[Item, Combination]]:
         """What has no finished row yet."""
@@ -148,7 +147,7 @@ class Sweep:
         self, pairs: Iterable[tuple[Item, Combination]], cache: Cache | None
     ) -> Iterator[tuple[Item, Combination, Row]]:
         """A row of each pair. Errors: whatever a node raises, with a note saying where it was."""
-        worker = _Worker(self, Ledger(cache), cache)
+        worker = Worker(self, Ledger(cache), cache)
         for item, combination in pairs:
             try:
                 row = worker.row(item, combination)
@@ -159,7 +158,7 @@ class Sweep:
                     at = " ".join(filter(None, (item.where, self.grid.label(combination))))
                     error.add_note(f"in the row of {at}; --keep-going notes it in its row and goes on")
                     raise
-                row = {**worker.head(item, combination), "error": f"{type(error).__name__}: {error}"}
+                row = worker.failed(item, combination, error)
             yield item, combination, row
 
     def plan(self, gauge: Gauge, item: Item, combination: Combination, cache: Cache | None) -> Plan:
@@ -197,117 +196,6 @@ class Sweep:
             unlike = [place for place in dict.fromkeys(places) if place]
             more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
             problems.say(f"{text}\n  with {'; '.join(unlike[:3])}{more}" if unlike else text)
-
-
-@dataclass
-class _Worker:
-    """Makes rows, one after another; remembers the base's scores of the latest question."""
-
-    sweep: Sweep
-    ledger: Ledger
-    cache: Cache | None
-    latest: tuple[str, Tensor] | None = None
-
-    def head(self, item: Item, combination: Combination) -> Row:
-        """What a row begins with: what was asked of what, and what was expected."""
-        return {
-            "item": item.id,
-            "kind": item.kind,
-            "params": self.sweep.params(item, combination),
-            "inputs": {name: plain(value) for name, value in item.given.items()},
-            "expected": None if item.expected is None else list(item.expected),
-        }
-
-    def row(self, item: Item, combination: Combination) -> Row:
-        """One row of results."""
-        sweep = self.sweep
-        made = sweep.plan(sweep.gauge, item, combination, self.cache)
-        result, spent = self._done(made)
-        found = sweep.gauge.take(result)
-        stages = {id: one for id, one in spent.items() if id not in (STATE, LOGITS)}
-        return {
-            **self.head(item, combination),
-            "answer": found.answer,
-            "correct": self._correct(item, found),
-            "tokens": found.tokens,
-            "tokens_placed": found.placed,
-            "tokens_mean": found.mean,
-            "flops": sum(one.flops or 0 for one in stages.values()),
-            "flops_prompt": found.prefill,
-            "kl": self._kl(item, combination, found),
-            "seconds": sum(one.seconds for one in stages.values()),
-            "stages": {id: one._asdict() for id, one in stages.items()},
-            **sweep.common,
-            "time": round(time.time(), 3),
-        }
-
-    def _done(self, made: Plan) -> tuple[Result, Mapping[str, Spent]]:
-        """The result, and what every stage took; done again without the cache where that is not known."""
-        result = execute(made, cancel=self.sweep.cancel)
-        spent = self.ledger.take(result)
-        if spent is None:
-            result = execute(_without_cache(made), cancel=self.sweep.cancel)
-            spent = self.ledger.take(result)
-            assert spent is not None, "every step of a run without the cache is done"
-        return result, spent
-
-    def _correct(self, item: Item, found: Reading) -> bool | None:
-        if item.expected is None or found.answer is None:
-            return None
-        return right(found.answer, item.expected, self.sweep.options.score)
-
-    def _kl(self, item: Item, combination: Combination, found: Reading) -> float | None:
-        base = self.sweep.base
-        if base is None or found.logits is None:
-            return None
-        made = self.sweep.plan(base, item, combination, self.cache)
-        key = made.by_id[LOGITS].key
-        if self.latest is None or self.latest[0] != key:
-            logits = base.take(execute(made, cancel=self.sweep.cancel)).logits
-            assert logits is not None, "the base was checked to give scores"
-            self.latest = (key, logits)
-        return divergence(self.latest[1], found.logits)
-
-
-def row_key(row: Row) -> str:
-    """What a row is known by: its item and its parameters."""
-    return _key(str(row.get("item")), row.get("params", {}))
-
-
-def finished(row: Row, *, kl: bool = False) -> bool:
-    """Whether a row need not be made again: it has no error, and the KL that is asked for."""
-    return "error" not in row and (not kl or row.get("kl") is not None)
-
-
-def check_resumed(rows: Sequence[Row], common: Mapping[str, Any], path: Path) -> None:
-    """Errors: SweepError when rows of a file are not of this graph, data, device class and dtype."""
-    names = {"graph_hash": "graph", "data_hash": "data", "device": "device", "dtype": "dtype"}
-    for number, row in enumerate(rows, start=1):
-        for field_, name in names.items():
-            if row.get(field_, "") == common[field_]:
-                continue
-            if field_ not in row and "error" not in row:
-                raise SweepError(f"{path}:{number}: is no row of a sweep; choose another file with -o")
-            raise SweepError(
-                f"{path}: holds rows of another {name} ({row.get(field_)}, this sweep's is "
-                f"{common[field_]}); choose another file with -o, or remove it"
-            )
-
-
-def _key(item: str, params: Mapping[str, Any]) -> str:
-    return json.dumps([item, params], sort_keys=True, default=str)
-
-
-def _without_cache(made: Plan) -> Plan:
-    again = plan(
-        made.graph,
-        made.params,
-        outputs=tuple(made.outputs),
-        device=made.device,
-        dtype=made.dtype,
-        cache=None,
-    )
-    return replace(again, options=made.options)
 
 
 def _base(graph: Graph, options: Options, problems: Problems) -> Gauge | None:
