@@ -72,6 +72,11 @@ def seen_clip(checkpoint: str, video: Path) -> dict[str, Any]:
     patches = nodes.encode_vision(model.vision, tiles, features="patch")
     segments = nodes.cluster_temporal(patches, ratio=0.5, neighbours=3)
     merged = nodes.merge_static(patches, segments, tau=0.7)
+    visual = nodes.project_mlp(model.projector, merged)
+    prompt = nodes.render_chat(model.chat, frames, question="What is it?")
+    placed = nodes.place_tokens(model.llm, prompt, visual)
+    state = nodes.prefill(model.llm, placed, until=1)
+    names = ("patches", "static", "projected", "placed", "LLM")
     return {
         "load_model": model,
         "load_video": opened,
@@ -80,6 +85,11 @@ def seen_clip(checkpoint: str, video: Path) -> dict[str, Any]:
         "encode_vision": patches,
         "cluster_temporal": segments,
         "merge_static": merged,
+        "project_mlp": visual,
+        "render_chat": prompt,
+        "place_tokens": placed,
+        "prefill": state,
+        "token_flow": nodes.token_flow(patches, merged, visual, placed, state, names=names, text=True),
         "contact_sheet": nodes.contact_sheet(frames, segments, merged, most=4, side=64, columns=3),
     }
 
@@ -95,6 +105,15 @@ nodes:
   encode_vision: {node: encode_vision, vision: $load_model.vision, tiles: $preprocess, features: patch}
   cluster_temporal: {node: cluster_temporal, tokens: $encode_vision, ratio: 0.5, neighbours: 3}
   merge_static: {node: merge_static, tokens: $encode_vision, segments: $cluster_temporal, tau: 0.7}
+  project_mlp: {node: project_mlp, projector: $load_model.projector, tokens: $merge_static}
+  render_chat: {node: render_chat, chat: $load_model.chat, frames: $sample_frames, question: What is it?}
+  place_tokens: {node: place_tokens, llm: $load_model.llm, prompt: $render_chat, visual: $project_mlp}
+  prefill: {node: prefill, llm: $load_model.llm, inputs: $place_tokens, until: 1}
+  token_flow:
+    node: token_flow
+    stages: [$encode_vision, $merge_static, $project_mlp, $place_tokens, $prefill]
+    names: [patches, static, projected, placed, LLM]
+    text: true
   contact_sheet:
     node: contact_sheet
     frames: $sample_frames
