@@ -7,6 +7,7 @@ from .cluster import cluster_temporal as cluster_temporal
 from .cluster import merge_static as merge_static
 from .cost import measure_cost as measure_cost
 from .encode import encode_vision as encode_vision
+from .flow import token_flow as token_flow
 from .generate import generate as generate
 from .inspect import attention_map as attention_map
 from .inspect import heatmap_overlay as heatmap_overlay
