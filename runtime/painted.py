@@ -1,7 +1,7 @@
 """Masks: pictures in which somebody has painted, and the patches that the paint lies on.
 
-A tile knows which box of its picture it shows, so paint finds its patches through every pad, resize, crop and
-grid of tiles. H, W = mask in pixels, K = tiles, R, C = rows and columns of patches of a tile
+Every patch has a box in its picture, so paint finds it through every pad, resize, crop and grid of tiles.
+H, W = mask in pixels, P = patches of all tiles
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from PIL import ImageOps
 from torch import Tensor
 
 from .errors import LoomError, MediaError, WiringError
+from .patch_boxes import clipped_boxes
 from .pictures import opened, rgb
 from .values import Source
 from .video.choose import check_readable
 
-Box = tuple[float, float, float, float]
 Size = tuple[int, int]
-ROUNDING = 1e-6  # part of a patch that is no paint, but arithmetic
+ROUNDING = 1e-6  # of a patch, or of a pixel: no paint, but arithmetic
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def painted_patches(where: str, masks: Sequence[Mask], source: Source, how: Pain
         )
     check_masks(where, masks, source.sizes, how)
     check_paint(where, masks, how)
-    part_P = painted_shares(masks, source, how.threshold).flatten()
+    part_P = painted_shares(masks, source, how.threshold)
     painted_P = part_P > ROUNDING if how.share == 0 else part_P >= how.share - ROUNDING
     if bool(painted_P.any()):
         return painted_P.nonzero()[:, 0]
@@ -129,39 +129,35 @@ def painted_patches(where: str, masks: Sequence[Mask], source: Source, how: Pain
 
 
 def painted_shares(masks: Sequence[Mask], source: Source, threshold: int = 1) -> Tensor:
-    """[K, R, C] float64: what part of each patch is painted; a patch's own place beyond the picture is none.
+    """[P] float64: what part of each patch is painted, of what it shows of its picture; padding has 0.
 
-    masks: one for all pictures, or one for each. Tiles of one box, as all frames of a clip under one mask
-    have them, are looked at once; masks are not stacked, as those of a long clip would fill the memory.
+    masks: one for all pictures, or one for each.
     """
-    seen: dict[tuple[int, Box], Tensor] = {}
-    for tile in source.tiles:
-        number = tile.frame % len(masks)
-        if (number, tile.box) not in seen:
-            mask, (width, height) = masks[number], source.sizes[tile.frame]
-            across, down = mask.size[0] / width, mask.size[1] / height
-            left, top, right, bottom = tile.box
-            box = left * across, top * down, right * across, bottom * down
-            seen[number, tile.box] = covered(mask.level >= threshold, box, source.rows, source.cols)
-    return torch.stack([seen[tile.frame % len(masks), tile.box] for tile in source.tiles])
+    box_P4, frame_P = clipped_boxes(source), source.frame_of_tile.repeat_interleave(source.per_tile)
+    size_P2 = torch.tensor(source.sizes, dtype=torch.float64)[frame_P]
+    out_P = torch.zeros(len(source), dtype=torch.float64)
+    for number, mask in enumerate(masks):  # not stacked: those of a long clip would fill the memory
+        own_P = frame_P == number if len(masks) > 1 else torch.ones_like(frame_P, dtype=torch.bool)
+        scale_P2 = torch.tensor(mask.size, dtype=torch.float64) / size_P2[own_P]
+        out_P[own_P] = covered(mask.level >= threshold, box_P4[own_P] * scale_P2.repeat(1, 2))
+    return out_P
 
 
-def covered(painted_HW: Tensor, box: Box, rows: int, cols: int) -> Tensor:
-    """[R, C] float64: the painted part of each cell of a grid over `box` (left, top, right, bottom).
-
-    Of a cell that reaches beyond the picture, the part inside is the whole; one that lies outside has 0.
-    """
-    height, width = painted_HW.shape
-    down_RH = _overlap(box[1], box[3], rows, height)
-    across_CW = _overlap(box[0], box[2], cols, width)
-    inside_RC = down_RH.sum(1)[:, None] * across_CW.sum(1)
-    painted_RC = down_RH @ painted_HW.double() @ across_CW.T
-    sliver = ROUNDING * (box[2] - box[0]) * (box[3] - box[1]) / (rows * cols)
-    return torch.where(inside_RC > sliver, painted_RC / inside_RC.clamp_min(sliver), 0.0)
+def covered(painted_HW: Tensor, box_P4: Tensor) -> Tensor:
+    """[P] float64: the painted part of each box (left, top, right, bottom), in pixels; 0 without area."""
+    sum_HW = painted_HW.new_zeros([side + 1 for side in painted_HW.shape], dtype=torch.float64)
+    sum_HW[1:, 1:] = painted_HW.double().cumsum(0).cumsum(1)
+    left, top, right, bottom = box_P4.unbind(1)
+    paint_P = (_at(sum_HW, bottom, right) - _at(sum_HW, top, right)) - (
+        _at(sum_HW, bottom, left) - _at(sum_HW, top, left)
+    )
+    area_P = (right - left) * (bottom - top)
+    return torch.where(area_P > ROUNDING, paint_P / area_P.clamp_min(ROUNDING), 0)
 
 
-def _overlap(low: float, high: float, cells: int, pixels: int) -> Tensor:
-    """[cells, pixels] float64: how much of each pixel, from i to i + 1, lies in each cell of low..high."""
-    edge = low + (high - low) * torch.arange(cells + 1, dtype=torch.float64)[:, None] / cells
-    pixel = torch.arange(pixels, dtype=torch.float64)
-    return (torch.minimum(edge[1:], pixel + 1) - torch.maximum(edge[:-1], pixel)).clamp_min(0)
+def _at(sum_HW: Tensor, y_P: Tensor, x_P: Tensor) -> Tensor:
+    """[P]: sums of all pixels above and left of points, which are exact between pixels, too: bilinear."""
+    row, col = (place.long().clamp(0, size - 2) for place, size in zip((y_P, x_P), sum_HW.shape, strict=True))
+    upper = torch.lerp(sum_HW[row, col], sum_HW[row, col + 1], x_P - col)
+    lower = torch.lerp(sum_HW[row + 1, col], sum_HW[row + 1, col + 1], x_P - col)
+    return torch.lerp(upper, lower, y_P - row)

@@ -40,23 +40,26 @@ def patches(masks: list[Mask], where: Source, **settings: Any) -> list[int]:
 # -- how much of a patch -----------------------------------------------------------------------------------
 
 
-def test_shares_of_pixels_that_patches_cut() -> None:
-    """3 pixels under 2 patches: the middle one belongs to both by half."""
+def test_shares_of_pixels_that_boxes_cut() -> None:
+    """3 pixels under 2 boxes: the middle one belongs to both by half."""
     painted = torch.tensor([[False, True, False]])
-    assert covered(painted, (0, 0, 3, 1), 1, 2).tolist() == [[pytest.approx(1 / 3)] * 2]
+    boxes = torch.tensor([[0, 0, 1.5, 1], [1.5, 0, 3, 1]], dtype=torch.float64)
+    assert covered(painted, boxes).tolist() == pytest.approx([1 / 3] * 2)
 
 
-def test_patches_smaller_than_pixels() -> None:
-    """Each takes what its pixel is."""
+def test_boxes_within_a_pixel() -> None:
+    """Each has what its pixel is; one without area has nothing."""
     painted = torch.tensor([[True, False]])
-    assert covered(painted, (0, 0, 2, 1), 2, 4).tolist() == [[1, 1, 0, 0]] * 2
+    boxes = torch.tensor([[0.2, 0.1, 0.3, 0.4], [1.2, 0, 2, 1], [1, 0, 1, 1], [2, 1, 2, 1]])
+    assert covered(painted, boxes.double()).tolist() == pytest.approx([1, 0, 0, 0])
 
 
 def test_a_patch_half_in_the_padding_counts_what_it_shows() -> None:
     """Its own place beyond the picture is not unpainted; a patch of padding alone is never painted."""
-    everything = torch.ones(4, 4, dtype=torch.bool)
-    assert covered(everything, (0, -6, 4, 10), 4, 1).flatten().tolist() == pytest.approx([0, 1, 1, 0])
-    assert covered(everything, (0, -5, 4, 7), 4, 1).flatten().tolist() == pytest.approx([0, 1, 1, 0])
+    drawn = mask(8, 4, (0, 0, 8, 4))
+    half, none = source((0, -3, 8, 5), size=(8, 4)), source((0, -8, 8, 8), size=(8, 4))
+    assert painted_shares([drawn], half).tolist() == pytest.approx([1, 1, 1, 1])
+    assert painted_shares([drawn], none).tolist() == pytest.approx([0, 0, 1, 1])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -66,7 +69,9 @@ def test_the_same_as_counting_fine_pixels(seed: int) -> None:
     small = torch.rand(5, 7, generator=maker) > 0.5
     fine = small.repeat_interleave(12, 0).repeat_interleave(12, 1).double()  # 60 x 84, cells of 15 x 28
     want = fine.reshape(4, 15, 3, 28).mean((1, 3))
-    torch.testing.assert_close(covered(small, (0, 0, 7, 5), 4, 3), want)
+    where = Source((Tile(frame=0, box=(0, 0, 7, 5)),), 4, 3, ((7, 5),), (0.0,))
+    level = small.to(torch.uint8) * 255
+    torch.testing.assert_close(painted_shares([Mask("m.png", level)], where).reshape(4, 3), want)
 
 
 # -- which patches -----------------------------------------------------------------------------------------
@@ -116,9 +121,9 @@ def test_a_stretched_mask() -> None:
 
 
 def test_shares_have_a_place_for_every_patch() -> None:
-    """[tiles, rows, columns]."""
-    shares = painted_shares([mask(8, 8, (0, 0, 4, 2))], source((0, 0, 8, 8)))
-    assert shares.tolist() == [[[0.5, 0], [0, 0]]]
+    """As the source numbers them."""
+    shares = painted_shares([mask(8, 8, (0, 0, 4, 2))], source((0, 0, 8, 8), (0, 0, 4, 4)))
+    assert shares.tolist() == [0.5, 0, 0, 0, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
