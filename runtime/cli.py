@@ -46,6 +46,15 @@ ResultFile = Annotated[
     Path | None,
     typer.Option("--result", metavar="FILE.json", help="Write the result, or the failure, for `view`."),
 ]
+Saved = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--save",
+        metavar="NAME=FILE.png",
+        help="Save a picture among the results; a folder: all of them.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")]
 
@@ -87,6 +96,7 @@ def run(
         Path | None, typer.Option("--events", metavar="FILE", help="Write every event as a line of JSON.")
     ] = None,
     result: ResultFile = None,
+    save: Saved = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
@@ -115,6 +125,7 @@ def run(
             trace=trace,
             events=events,
             result_file=result,
+            saving=save or (),
         )
 
 

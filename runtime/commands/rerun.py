@@ -6,14 +6,47 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from ..cache import default_cache
 from ..graph import Graph
 from ..plan import Plan, plan
 from ..registry import load_plugin
 from ..report.again import changes, check_files, graph_again, place_again, values_again
 from ..report.reading import read_recipe
-from .run import Asked, options, warn
+from ..report.same import held, sameness
+from .guard import Phase
+from .run import Asked, options, run, warn
 from .words import apply_settings, given_params
+
+
+def rerun(
+    asked: Asked,
+    phase: Phase,
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    result_file: Path | None = None,
+) -> None:
+    """Run a recipe again, print the results as `run` does, and say which are those that the file holds."""
+    path = Path(asked.graph)
+    before = held(path)  # now, for the new result may be written over it
+    result = run(
+        asked,
+        phase,
+        as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
+        result_file=result_file,
+        planning=again,
+    )
+    if as_json or quiet:
+        return
+    found = list(sameness(before, result))
+    for verdict, wanted in (("the same as", True), ("other than", False)):
+        if names := [name for name, same in found if same is wanted]:
+            typer.echo(f"{verdict} in {path}: {', '.join(names)}", err=True)
 
 
 def again(asked: Asked) -> Plan:

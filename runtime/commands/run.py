@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -28,6 +29,7 @@ from ..values import Answer, Table
 from ..yamlfile import load
 from .guard import Phase
 from .record import recorded
+from .save import save, save_targets
 from .show import Cells, seconds_text, show_table, show_text, size_text
 from .words import apply_settings, given_params
 
@@ -103,29 +105,41 @@ def run(
     trace: Path | None = None,
     events: Path | None = None,
     result_file: Path | None = None,
+    saving: Sequence[str] = (),
     planning: Callable[[Asked], Plan] = planned,
-) -> None:
-    """Run a graph and print its results; with `as_json` one JSON object, with `quiet` the results alone.
+) -> Result:
+    """Run a graph and print its results: with `as_json` one JSON object, with `quiet` nothing else.
 
-    result_file: where the result is put down, or how the run failed. planning: from what was asked for to the
+    result_file: where the result is put down, or how the run failed. saving: words of `--save`. planning: from what was asked for to the
     plan.
     """
     with recorded(result_file) as seen:
         seen.graph, seen.command = asked.graph, command(asked, "run" if planning is planned else "rerun")
         seen.plan = made = planning(asked)
+        targets = save_targets(saving, made)
         followers = _followers(quiet or as_json, verbose, trace, events)
         phase.running = True
         seen.result = result = execute(made, subscribers=[*followers, *([seen] if result_file else [])])
+    paths = save(targets, result)
     if as_json:
-        typer.echo(json.dumps(plain(result), ensure_ascii=False))
-        return
-    show_results(result)
+        typer.echo(json.dumps(_with_paths(plain(result), paths), ensure_ascii=False))
+        return result
+    show_results(result, paths)
     if not quiet:
         show_stages(result)
+    return result
 
 
-def show_results(result: Result) -> None:
-    """Answers first, then what else the graph gives."""
+def _with_paths(told: dict[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON of a result, with the file that each saved picture lies in."""
+    for name, path in paths.items():
+        told["outputs"][name]["path"] = path
+    return told
+
+
+def show_results(result: Result, paths: Mapping[str, str] | None = None) -> None:
+    """Answers first, then what else the graph gives; with `paths`, where pictures were saved."""
+    saved = paths or {}
     label = RANDOM if random_weights(result.plan) else ""
     texts = {name: value for name, value in result.outputs.items() if isinstance(value, str | Answer)}
     for name, value in texts.items():
@@ -134,7 +148,8 @@ def show_results(result: Result) -> None:
         if isinstance(value, Table):
             show_table(value.columns, value.texts(), title=value.title or name)
         elif name not in texts:
-            typer.echo(f"{name}: {describe(value)}")
+            where = f", saved as {saved[name]}" if name in saved else ""
+            typer.echo(f"{name}: {describe(value)}{where}")
 
 
 def show_stages(result: Result) -> None:

@@ -150,15 +150,17 @@ def graph_from(path: Path, recipe: RunRecipe) -> Graph:
         raise GraphError(f"{path}: the recipe has no graph ({recipe.lost}); run it in Python again")
     problems: list[FileProblem] = []
     try:
-        root = tree(str(path), recipe.graph, problems.append)
+        root = tree(f"{path}: recipe", recipe.graph, problems.append)
     except Broken:
-        raise GraphFileError(problems, {str(path): recipe.graph.split("\n")}) from None
+        raise GraphFileError(problems, {f"{path}: recipe": recipe.graph.split("\n")}) from None
     if names := list(_other_files(root)):
         raise GraphError(
             f"{path}: the recipe names another graph file ({names[0]!r}), and tokenloom never writes such a "
             "recipe; do not use this file"
         )
-    return load(path, recipe.graph)
+    graph = load(f"{path}: recipe", recipe.graph)
+    graph.at = str(path)
+    return graph
 
 
 def _other_files(root: Marked) -> list[str]:
