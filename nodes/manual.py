@@ -17,7 +17,7 @@ from ..runtime.context import current
 from ..runtime.errors import BudgetError, WiringError
 from ..runtime.foreseen import KnownFrames, KnownPair, KnownTokens
 from ..runtime.node import node
-from ..runtime.painted import Mask, Painted, check_masks, check_paint, painted_patches, read_mask
+from ..runtime.painted import Mask, Painted, check_masks, check_paint, painted_patches, read_masks
 from ..runtime.values import Frames, Kind, Source, Table, Tokens
 from ..runtime.widgets import Range
 from .select import Picked, check_cls
@@ -142,7 +142,7 @@ def select_manual(
     indices: patch numbers from 0, row by row, tile by tile; [CLS] has none. [] chooses nothing, which sends
         no picture at all.
     mask: a picture file of the picture's size, painted where tokens shall stay: by its alpha or, if it is
-        opaque, by its brightness; a list gives every picture (or frame) its own.
+        opaque, by its brightness; a list or a folder gives every picture (or frame) its own.
     each_tile: `indices` count within one tile, and are taken of every tile (or frame).
     threshold: alpha or brightness from which a pixel of the mask is painted.
     share: part of a patch that must be painted; 0: any of it, as in the released demo.
@@ -175,8 +175,7 @@ MASK = "select_manual.mask"
 
 
 def _read(mask: Path | tuple[Path, ...] | None) -> list[Mask] | None:
-    paths = mask if isinstance(mask, tuple) or mask is None else (mask,)
-    return None if paths is None else [read_mask(MASK, path) for path in paths]
+    return None if mask is None else read_masks(MASK, mask)
 
 
 def _listed(tokens: Tokens, chosen: Table | None) -> Tensor:

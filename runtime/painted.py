@@ -19,6 +19,7 @@ from .errors import LoomError, MediaError, WiringError
 from .patch_boxes import clipped_boxes
 from .pictures import opened, rgb
 from .values import Source
+from .video.by_pictures import pictures_in
 from .video.choose import check_readable
 
 Size = tuple[int, int]
@@ -51,25 +52,32 @@ class Painted:
     stretch: bool = False
 
 
-def read_mask(where: str, path: Path) -> Mask:
-    """The mask in a picture file: how opaque its pixels are or, where all are opaque, how bright.
+def read_masks(where: str, path: Path | tuple[Path, ...]) -> list[Mask]:
+    """The masks in a picture file, in a list of them, or in a folder, in natural order of their names.
 
     Errors: MediaError, beginning with `where`, for what is missing, damaged or no picture.
     """
     try:
-        check_readable(path, "painted picture")
-        if path.is_dir():
-            raise MediaError(f"{path}: a folder, wanted a picture file, or a list of them")
-        with opened(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode == "PA" or picture.mode[-1:] in "Aa" or "transparency" in picture.info:
-                alpha = np.array(picture.convert("RGBA").getchannel("A"))
-                if alpha.min() < 255:
-                    return Mask(path.name, torch.from_numpy(alpha))
-            bright = np.array(rgb(path, picture), np.uint8).max(2)
+        if not isinstance(path, tuple):
+            check_readable(path, "painted picture")
+            path = tuple(pictures_in(path, "masks")) if path.is_dir() else (path,)
+        return [_read(one) for one in path]
     except LoomError as error:
         raise type(error)(f"{where}: {error}") from error.__cause__
-    return Mask(path.name, torch.from_numpy(bright))
+
+
+def _read(path: Path) -> Mask:
+    """How opaque the pixels of a picture file are or, where all are opaque, how bright."""
+    check_readable(path, "painted picture")
+    if path.is_dir():
+        raise MediaError(f"{path}: a folder in a list; give the folder alone, or picture files")
+    with opened(path) as file:
+        picture = ImageOps.exif_transpose(file)
+        if picture.mode[-1:] in "Aa" or "transparency" in picture.info:
+            alpha = np.array(picture.convert("RGBA").getchannel("A"))
+            if alpha.min() < 255:
+                return Mask(path.name, torch.from_numpy(alpha))
+        return Mask(path.name, torch.from_numpy(np.array(rgb(path, picture), np.uint8).max(2)))
 
 
 def check_masks(where: str, masks: Sequence[Mask], sizes: Sequence[Size], how: Painted) -> None:

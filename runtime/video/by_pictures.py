@@ -18,6 +18,21 @@ ANIMATED = (".gif", ".webp", ".apng", ".png", ".tif", ".tiff")
 FOLDER_FPS = 3.0  # what MVBench's frame folders are read with, unless the graph says otherwise
 
 
+def pictures_in(folder: Path, what: str = "frames") -> list[Path]:
+    """The picture files of a folder, in natural order of their names; a MediaError when there are none.
+
+    what: they would be, for the message.
+    """
+    files = [f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
+    if not files:
+        raise bad_file(
+            folder, "the folder holds no pictures", f"put {what} ({', '.join(SUFFIXES[:4])}, ...) into it"
+        )
+    return sorted(
+        files, key=lambda f: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", f.name)]
+    )
+
+
 class FolderSource(FrameSource):
     """Pictures of one folder, in natural order of their names (`2.jpg` before `10.jpg`)."""
 
@@ -25,14 +40,7 @@ class FolderSource(FrameSource):
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
         self.path, self.backend, self.rotation = path, f"folder, pillow {PIL.__version__}", 0
-        self._files = sorted(
-            (f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")),
-            key=lambda f: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", f.name)],
-        )
-        if not self._files:
-            raise bad_file(
-                path, "the folder holds no pictures", f"put frames ({', '.join(SUFFIXES[:4])}, ...) into it"
-            )
+        self._files = pictures_in(path)
         self.fps = fps or FOLDER_FPS
         self.pts = np.arange(len(self._files)) / self.fps
         self.height, self.width = read_picture(self._files[0]).shape[:2]

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from tokenloom.runtime.errors import LoomError, MediaError, WiringError
-from tokenloom.runtime.painted import Mask, Painted, covered, painted_patches, painted_shares, read_mask
+from tokenloom.runtime.painted import Mask, Painted, covered, painted_patches, painted_shares, read_masks
 from tokenloom.runtime.values import Source, Tile
 
 Box = tuple[float, float, float, float]
@@ -199,9 +198,9 @@ def saved(folder: Path, pixels: Any, mode: str, name: str = "drawn.png", **optio
 
 
 def level(path: Path) -> list[list[int]]:
-    found: Tensor = read_mask("here", path).level
-    assert found.dtype == torch.uint8
-    return found.tolist()
+    [found] = read_masks("here", path)
+    assert found.level.dtype == torch.uint8
+    return found.level.tolist()
 
 
 BLACK, CLEAR = (0, 0, 0, 255), (0, 0, 0, 0)
@@ -228,28 +227,36 @@ def test_grey_with_alpha_and_palettes(tmp_path: Path) -> None:
     assert level(tmp_path / "p.png") == [[0, 255]]
 
 
-def test_the_name_is_the_files(tmp_path: Path) -> None:
-    """Without its folders."""
-    assert read_mask("here", saved(tmp_path, [[0, 1]], "L")).name == "drawn.png"
+def test_a_list_or_a_folder_of_masks(tmp_path: Path) -> None:
+    """Each by its name; a folder's in natural order."""
+    files = [saved(tmp_path, [[level]], "L", f"{name}.png") for name, level in (("10", 3), ("2", 5))]
+    assert [mask.name for mask in read_masks("here", tuple(files))] == ["10.png", "2.png"]
+    assert [int(mask.level) for mask in read_masks("here", tmp_path)] == [5, 3]
 
 
 def test_files_that_are_no_masks(tmp_path: Path) -> None:
-    """Missing, empty, a folder, no picture."""
+    """Missing, empty, a folder without pictures or in a list, no picture."""
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
     (tmp_path / "text.png").write_text("paint")
     (tmp_path / "empty.png").touch()
-    for name, message in (
-        ("drawm.png", f"here: {tmp_path / 'drawm.png'}: no such file; give the path of a painted picture"),
+    for path, message in (
         (
-            "empty.png",
-            f"here: {tmp_path / 'empty.png'}: the file is empty (0 bytes); fetch or write it again",
+            tmp_path / "drawm.png",
+            f"{tmp_path / 'drawm.png'}: no such file; give the path of a painted picture",
         ),
-        ("", f"here: {tmp_path}: a folder, wanted a picture file, or a list of them"),
+        (tmp_path / "empty.png", f"{tmp_path / 'empty.png'}: the file is empty (0 bytes); fetch or write it"),
         (
-            "text.png",
-            f"here: {tmp_path / 'text.png'}: not a picture that Pillow can read (it starts with b'paint'); "
+            nothing,
+            f"{nothing}: the folder holds no pictures; put masks (.jpg, .jpeg, .png, .webp, ...) into it",
+        ),
+        ((nothing,), f"{nothing}: a folder in a list; give the folder alone, or picture files"),
+        (
+            tmp_path / "text.png",
+            f"{tmp_path / 'text.png'}: not a picture that Pillow can read (it starts with b'paint'); "
             "wanted JPEG, PNG, WebP, BMP, GIF or TIFF; check the file",
         ),
     ):
         with pytest.raises(LoomError) as error:
-            read_mask("here", tmp_path / name)
-        assert str(error.value) == message
+            read_masks("here", path)
+        assert str(error.value).startswith(f"here: {message}")
