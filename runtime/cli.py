@@ -145,6 +145,7 @@ def rerun(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the results.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what every node does.")] = False,
     result: ResultFile = None,
+    save: Saved = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
@@ -164,7 +165,15 @@ def rerun(
             cache=not no_cache,
             plugins=plugin or (),
         )
-        run_again(asked, phase, as_json=as_json, quiet=quiet, verbose=verbose, result_file=result)
+        run_again(
+            asked,
+            phase,
+            as_json=as_json,
+            quiet=quiet,
+            verbose=verbose,
+            result_file=result,
+            saving=save or (),
+        )
 
 
 @app.command()

@@ -110,8 +110,8 @@ def run(
 ) -> Result:
     """Run a graph and print its results: with `as_json` one JSON object, with `quiet` nothing else.
 
-    result_file: where the result is put down, or how the run failed. saving: words of `--save`. planning: from what was asked for to the
-    plan.
+    result_file: where the result is put down, or how the run failed. saving: words of `--save`. planning:
+    from what was asked for to the plan.
     """
     with recorded(result_file) as seen:
         seen.graph, seen.command = asked.graph, command(asked, "run" if planning is planned else "rerun")
