@@ -12,9 +12,11 @@ from PIL import Image
 from tokenloom import load, run
 from tokenloom.runtime.errors import LoomError
 from tokenloom.runtime.plan import plan
-from tokenloom.runtime.values import Kind, Tokens
+from tokenloom.runtime.values import Kind, Picture, Tokens
 
-PICTURE = Path(__file__).parents[2] / "examples" / "media" / "shapes.png"
+MEDIA = Path(__file__).parents[2] / "examples" / "media"
+PICTURE, VIDEO = MEDIA / "shapes.png", MEDIA / "shapes.mp4"
+CLIP_SIZE = (320, 240)  # of the clip
 WIDTH, HEIGHT = 640, 480
 
 
@@ -75,6 +77,40 @@ def test_tiles_of_a_grid(tmp_path: Path) -> None:
     kept = tokens.home.bincount()
     assert len(kept) == len(tokens.source.tiles) > 1
     assert int(kept[0]) == tokens.source.per_tile  # the base tile is the whole picture, squeezed
+
+
+CLIP = """
+tokenloom: 1
+extends: visionzip_manual
+params: {image: null, video: {type: path, help: "a clip"}}
+nodes:
+  clip: {node: load_video, path: $video}
+  frames: {node: sample_frames, path: null, video: $clip, frames: 3}
+"""
+
+
+def test_a_clip_under_one_mask_or_a_folder_of_them(tmp_path: Path) -> None:
+    """The same places of every frame, or each frame's own, by the names of the files."""
+    graph, given = load("clip.yaml", text=CLIP), {"video": VIDEO, "max_new_tokens": 1, "cache": False}
+    right = CLIP_SIZE[0] - 1
+    for name, left in (("10", 0), ("9", right), ("11", right)):
+        painted(tmp_path, (left, 0, left + 1, 1), CLIP_SIZE).rename(tmp_path / f"{name}.png")
+    one: dict[str, Any] = {"mask": tmp_path / "10.png"}
+    tokens = cast("Tokens", run(graph, **given, **one)["tokens"])
+    assert tokens.frame.tolist() == [0, 1, 2]
+    first = tokens.member % tokens.source.per_tile
+    assert first.unique().numel() == 1
+    tokens = cast("Tokens", run(graph, **given, mask=tmp_path)["tokens"])
+    assert tokens.frame.tolist() == [0, 1, 2]
+    place = tokens.member % tokens.source.per_tile % tokens.source.cols
+    assert int(place[1]) == int(first[0]) % tokens.source.cols
+    assert int(place[0]) == int(place[2]) > int(place[1])
+
+
+def test_the_preview_shows_what_is_left() -> None:
+    """Drawn over the picture."""
+    result = run("visionzip_manual", image=PICTURE, indices=[40, 41], max_new_tokens=1, cache=False)
+    assert cast("Picture", result["preview"]).caption.startswith("2 tokens for ")
 
 
 @pytest.mark.parametrize(

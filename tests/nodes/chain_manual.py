@@ -12,13 +12,13 @@ from .chains import Chain
 
 
 def by_hand(checkpoint: str, image: Path, mask: Path) -> dict[str, Any]:
-    """What was painted on a picture, and the best of what was not."""
+    """What was painted on a picture, and the best by attention."""
     model = nodes.load_model(checkpoint=checkpoint, dtype="float32", device="cpu")
     frames = nodes.load_image(path=image)
     tiles = nodes.preprocess(model.chat, frames)
     patches = nodes.encode_vision(model.vision, tiles, features="cls_patch")
     picked = nodes.select_manual(patches, mask=mask, indices=(9, 2), share=0.5, threshold=99, stretch=True)
-    best = nodes.select_top(picked.rest, keep=3)
+    best = nodes.select_top(patches, keep=3, include_cls=True)
     return {
         "load_model": model,
         "load_image": frames,
@@ -45,7 +45,7 @@ nodes:
     share: 0.5
     threshold: 99
     stretch: true
-  select_top: {node: select_top, tokens: $select_manual.rest, keep: 3}
+  select_top: {node: select_top, tokens: $encode_vision, keep: 3, include_cls: true}
 """
 
 CHAINS: dict[str, Chain] = {
