@@ -16,9 +16,12 @@ LEVELS = (1, 2, 3, 4)
 class TinyTokenPacker(TinyLlava):
     """A CLIP tower, a TokenPacker of scale 2, and Llama."""
 
-    def __init__(self, sizes: Sizes, vocabulary: int, *, motion_layer: int = 4) -> None:
+    def __init__(self, sizes: Sizes, vocabulary: int, *, motion_layer: int | None = None) -> None:
         super().__init__(sizes, vocabulary, motion_layer=motion_layer)
         self.projector: nn.Module = TokenPacker(sizes.vision_width, sizes.width, levels=len(LEVELS))
+        for module in self.projector.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()  # the released std of 0.02 is for widths of 1024 and more
 
     def look(self, pixels: Tensor) -> Seen:
         """See `TinyLlava.look`; V = T * (g / 2)^2."""
