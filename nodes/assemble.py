@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..runtime.context import current
 from ..runtime.errors import CheckpointError, WiringError
 from ..runtime.foreseen import KnownTokens
 from ..runtime.models.chat import ChatFormat
@@ -45,14 +46,16 @@ def _foresee(
     row: Separator | None,
 ) -> KnownAssembled | None:
     facts = llm.facts.language if llm is not None else None
+    wired = current().wired
+    missing = bool(wired) and "chat" not in wired
     for name, asked in (("column", column), ("row", row)):
-        if facts is not None and isinstance(asked, int):
-            _check_id(name, asked, facts)
+        if facts is not None and (isinstance(asked, int) or chat is not None or missing):
+            _id(name, asked, chat, facts)
     if tokens is None:
         return None
     if facts is not None and tokens.width is not None:
         _check_width(tokens.width, facts)
-    return KnownAssembled(tokens=replace(tokens, per_tile=_per_tile(tokens, column, row)))
+    return KnownAssembled(tokens=replace(tokens, per_tile=_per_tile(tokens, column, row), grid=False))
 
 
 def _per_tile(tokens: KnownTokens, column: Separator | None, row: Separator | None) -> int | None:

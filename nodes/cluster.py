@@ -31,8 +31,8 @@ TokensT = TypeVar("TokensT", bound=Tokens)
 def _foresee_temporal(
     tokens: KnownTokens | None, *, ratio: float, neighbours: int, noise: Noise, seed: int, single: str
 ) -> None:
-    if tokens is not None and tokens.tiles == 1:
-        _check_single(1, single)
+    if tokens is not None and tokens.pictures is not None:
+        _check_single(len(tokens.pictures), single)
 
 
 @node(version=1, foresee=_foresee_temporal)
@@ -59,9 +59,9 @@ def cluster_temporal(
     seed: of the noise.
     single: a single frame is an `error`, because it is mostly a picture in a video's place; or `one_segment`.
     """
+    _check_single(tokens.source.frames, single)
     feature_FC, there_T = _frame_means(tokens)
     frames = len(feature_FC)
-    _check_single(frames, single)
     check_finite("cluster_temporal", tokens, feature_FC)
     noise_1F = None if noise == "none" else _drawn(frames, seed, tokens.device)[None]
     clusters = max(int(frames * ratio), 1)
@@ -99,7 +99,8 @@ def _drawn(count: int, seed: int, device: torch.device) -> Tensor:
 
 
 def _fewer(known: KnownTokens | None) -> KnownTokens | None:
-    return None if known is None else replace(known, per_tile=None)
+    """Who is like whom decides how many are left, and which tile they are counted to."""
+    return None if known is None else replace(known, per_tile=None, grid=False, varies=True)
 
 
 def _foresee_static(
@@ -208,7 +209,8 @@ def _foresee_spatial(
     seed: int,
 ) -> KnownTokens | None:
     if tokens is not None and tokens.tiles == 1 and tokens.per_tile is not None and not tokens.cls_token:
-        return replace(tokens, per_tile=clusters_of(tokens.per_tile, ratio, least) or tokens.per_tile)
+        left = clusters_of(tokens.per_tile, ratio, least) or tokens.per_tile
+        return replace(tokens, per_tile=left, grid=False)
     return _fewer(tokens)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..runtime.context import progress, wanted
 from ..runtime.errors import WiringError
-from ..runtime.foreseen import KnownTiles, KnownTokens
+from ..runtime.foreseen import KnownTiles, KnownTokens, pictures_of
 from ..runtime.models.handle import Model, TowerFacts
 from ..runtime.models.tower import (
     CHANNELS,
@@ -57,6 +57,10 @@ def _foresee(
         cls_scores=facts.has_cls,
         width=facts.hidden,
         patches=None if per_tile is None else (facts.grid, facts.grid),
+        sizes=None if tiles is None else tiles.sizes,
+        pictures=pictures_of(tiles),
+        grid=True,
+        complete=True,
     )
 
 

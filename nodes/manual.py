@@ -96,7 +96,7 @@ def _foresee(
     include_cls: bool,
     order: str,
 ) -> KnownPair | None:
-    _check_given(indices, mask, chosen is not None or "chosen" in current().wired)
+    _check_given(indices, mask, _wired(chosen))
     _check_once(indices or ())
     masks = _read(mask)
     how = Painted(threshold=threshold, share=share, stretch=stretch)
@@ -110,10 +110,19 @@ def _foresee(
     tiles = 1 if each_tile else tokens.tiles
     if indices and tokens.patches is not None and tiles is not None:
         _check_range(indices, tiles, *tokens.patches)
-    unknown = replace(tokens, per_tile=None)
+    if tokens.complete is False:
+        raise BudgetError(
+            "select_manual.tokens: patches were dropped before, and which is only known when it runs; "
+            "wire select_manual to encode_vision, or to tokens that were merged and not dropped"
+        )
+    counted = tokens.grid and each_tile and indices is not None and mask is None and not _wired(chosen)
+    some = replace(tokens, per_tile=None, grid=False, complete=False, varies=tokens.varies or not counted)
+    kept, rest = replace(some, cls_token=tokens.cls_token and include_cls), replace(some, cls_token=False)
+    if not counted or indices is None or tokens.per_tile is None or tokens.cls_token is None:
+        return KnownPair(kept=kept, rest=rest)
     return KnownPair(
-        kept=replace(unknown, cls_token=tokens.cls_token and include_cls),
-        rest=replace(unknown, cls_token=False),
+        kept=replace(kept, per_tile=len(indices) + bool(kept.cls_token)),
+        rest=replace(rest, per_tile=tokens.per_tile - len(indices) - tokens.cls_token),
     )
 
 
@@ -172,6 +181,11 @@ def select_manual(
 
 
 MASK = "select_manual.mask"
+
+
+def _wired(chosen: Table | None) -> bool:
+    """While planning: a table comes, or will."""
+    return chosen is not None or "chosen" in current().wired
 
 
 def _read(mask: Path | tuple[Path, ...] | None) -> list[Mask] | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..runtime.budget import PRESETS, Preset, check_one, part_of, per_tile
+from ..runtime.budget import PRESETS, Preset, Short, check_one, part_of, per_tile, varying
 from ..runtime.channels import channel
 from ..runtime.errors import BudgetError
 from ..runtime.foreseen import KnownTokens
@@ -33,18 +33,34 @@ def _foresee(
     merge: str,
     order: str,
     preset: Preset | None,
+    short: Short = "error",
 ) -> KnownTokens | None:
     check_one("merge_contextual", total=total, ratio=ratio, preset=preset)
     known = kept or rest
     if known is None:
         return None
-    if rest is None or rest.per_tile is None or kept is None or kept.per_tile is None or total is not None:
-        return replace(known, per_tile=None)
     targets = targets if preset is None else PRESETS[preset].targets
-    targets = targets if ratio is None else max(int(ratio * (kept.per_tile + rest.per_tile)), 1)
+    some = targets > 0 or total is not None or ratio is not None
+    if some and rest is not None and rest.varies and short == "error":
+        raise varying("merge_contextual", "targets")
+    out = replace(known, per_tile=None, grid=False, complete=None)
+    if kept is None:
+        cls_token = None if rest is None or rest.cls_token is None else False
+        out = replace(out, cls_token=cls_token, complete=rest.complete if rest is not None and some else None)
+    if (
+        rest is None
+        or rest.per_tile is None
+        or total is not None
+        or (kept is not None and kept.per_tile is None)
+    ):
+        return replace(out, varies=out.varies or (rest is not None and rest.varies))
+    stays = 0 if kept is None or kept.per_tile is None else kept.per_tile
+    targets = targets if ratio is None else max(int(ratio * (stays + rest.per_tile)), 1)
+    if short == "fewer":
+        targets = min(targets, rest.per_tile)
     if targets > rest.per_tile:
-        raise _too_many(targets, kept.per_tile, rest.per_tile)
-    return replace(kept, per_tile=kept.per_tile + targets)
+        raise _too_many(targets, stays, rest.per_tile)
+    return replace(out, per_tile=stays + targets)
 
 
 @node(version=1, foresee=_foresee)
@@ -58,6 +74,7 @@ def merge_contextual(
     merge: Literal["add_mean", "mean"] = "add_mean",
     order: Literal["after", "in_place"] = "after",
     preset: Preset | None = None,
+    short: Short = "error",
 ) -> TokensT:
     """Each tile's kept tokens, then its contextual ones: evenly spaced targets that took in their nearest.
 
@@ -75,6 +92,7 @@ def merge_contextual(
     order: of each tile: `after`: kept, then contextual; `in_place`: by place in the picture, a contextual
         token where its target was (LightCompress on Qwen2.5-VL); side channel `place` then holds that patch.
     preset: a published setting by its token count, instead of `targets`, as in select_dominant.
+    short: a tile with fewer tokens left over than `targets` is an `error`, or gets `fewer` contextual tokens.
     """
     check_one("merge_contextual", total=total, ratio=ratio, preset=preset)
     tiles = len(rest.source.tiles)
@@ -83,6 +101,8 @@ def merge_contextual(
     if ratio is not None:
         home = rest.home if kept is None else torch.cat([kept.home, rest.home])
         target_K = part_of(ratio, torch.bincount(home, minlength=tiles), least=1)
+    if short == "fewer":
+        target_K = target_K.minimum(valid_KM.sum(1))
     _check_budget(kept, valid_KM.sum(1), target_K)
     contextual, place = _merged(rest, index_KM, valid_KM, target_K, merge)
     if order == "in_place":

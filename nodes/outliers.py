@@ -44,7 +44,10 @@ def _foresee(
     per_tile = None
     if ratio is not None and not plus and tokens.per_tile is not None and tokens.cls_token is not None:
         per_tile = int((tokens.per_tile - tokens.cls_token) * ratio) + 1
-    return replace(tokens, per_tile=per_tile, cls_token=False)
+    varies = tokens.varies or (per_tile is None and ratio is None)
+    return replace(
+        tokens, per_tile=per_tile, cls_token=False, grid=False, complete=None, varies=varies or plus
+    )
 
 
 @node(version=1, foresee=_foresee)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..runtime.anyres import Rounding, scaled_down, unpad_span
 from ..runtime.errors import CheckpointError, WiringError
-from ..runtime.foreseen import KnownTokens
+from ..runtime.foreseen import TAKEN, KnownTokens
 from ..runtime.models.handle import Model
 from ..runtime.models.projector import Projector, newline_of
 from ..runtime.node import node
@@ -30,7 +30,11 @@ BASE, MAP, CLS, OTHER = range(4)  # sections of a picture, in reading order
 STEP = 64  # map places in 64ths of a patch, so that pooled tokens of one row share an integer
 
 
-@node(version=1)
+def _foresee_flat(tokens: KnownTokens | None) -> KnownTokens | None:
+    return tokens
+
+
+@node(version=1, foresee=_foresee_flat)
 def pack_flat(tokens: VisualTokens) -> VisualTokens:
     """The tokens tile by tile."""
     return tokens.select(tokens.home.argsort(stable=True))
@@ -44,7 +48,13 @@ def _foresee_spatial(
     rounding: AskedRounding,
     max_tiles: int | None,
 ) -> KnownTokens | None:
-    return _foresee("pack_spatial_unpad", tokens, projector, merge)
+    known = _foresee("pack_spatial_unpad", tokens, projector, merge)
+    if tokens is None or projector is None or tokens.grid is not False or tokens.pictures is None:
+        return known
+    most = _most_tiles(projector, max_tiles)
+    if most and max(tokens.pictures) - 1 > most and _choice(projector, merge, rounding)[0] == "spatial_unpad":
+        raise _not_whole_map("pack_spatial_unpad", TAKEN, f"more than {most} tiles")
+    return known
 
 
 def _foresee_zip(
@@ -81,8 +91,7 @@ def pack_spatial_unpad(
         the checkpoint's.
     """
     merge, rule = _choice(projector, merge, rounding)
-    if max_tiles is None:
-        max_tiles = 0 if projector.facts.image is None else projector.facts.image.max_tiles
+    max_tiles = _most_tiles(projector, max_tiles)
     lines = merge == "spatial_unpad"
     return _pack("pack_spatial_unpad", tokens, projector, merge, rule, max_tiles, map_newlines=lines)
 
@@ -181,10 +190,21 @@ def _check_whole_map(where: str, patches: Tensor, size: tuple[int, int]) -> None
     """`patches`: how many each token of the map stands for."""
     if len(patches) == size[0] * size[1] and bool((patches == 1).all()):
         return
-    raise WiringError(
-        f"{where}.tokens: {len(patches)} tokens on a map of {size[0]} x {size[1]} patches, but scaling it "
-        "down takes all of its patches; compress after this node, or set max_tiles: 0"
+    raise _not_whole_map(where, f"{len(patches)} tokens", f"{size[0]} x {size[1]} patches")
+
+
+def _not_whole_map(where: str, came: str, of: str) -> WiringError:
+    return WiringError(
+        f"{where}.tokens: {came} on a map of {of}, but scaling it down takes all of its patches; compress "
+        "after this node, or set max_tiles: 0"
     )
+
+
+def _most_tiles(projector: Model[Projector], asked: int | None) -> int:
+    """A map of more is scaled down; 0: never."""
+    if asked is not None:
+        return asked
+    return 0 if projector.facts.image is None else projector.facts.image.max_tiles
 
 
 def _foresee_newline(
@@ -192,7 +212,7 @@ def _foresee_newline(
 ) -> KnownTokens | None:
     if projector is not None and _every(projector, every) != "none":
         _check_newline("append_newline", projector, "set every: none")
-    return tokens  # of the tiles; newlines belong to none
+    return tokens and replace(tokens, grid=False)  # counted are those of the tiles; newlines belong to none
 
 
 @node(version=1, foresee=_foresee_newline)
@@ -331,7 +351,7 @@ def _foresee(
 ) -> KnownTokens | None:
     if projector is not None and _choice(projector, merge, "auto")[0] == "spatial_unpad":
         _check_newline(where, projector, "set merge: spatial or flat")
-    return None if tokens is None else replace(tokens, per_tile=None)
+    return None if tokens is None else replace(tokens, per_tile=None, grid=False, complete=False)
 
 
 def _check_newline(where: str, projector: Model[Projector] | None, way_out: str) -> None:

@@ -5,6 +5,7 @@ S = rows of the sequence, D = width of the language model
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -54,9 +55,18 @@ def _foresee(
         layer=0,
         model=llm.fingerprint,
         visual=total,
+        groups=None if truncate else _each(visual),
+        varies=any(isinstance(tokens, KnownTokens) and tokens.varies for tokens in visual),
         wires=len(visual),
         rope_grid=facts is not None and bool(facts.rope_grid),
     )
+
+
+def _each(visual: Sequence[KnownTokens | VisualTokens | None]) -> tuple[int, ...] | None:
+    """Visual tokens of each picture of all wires; None where one is not known."""
+    each = [tokens.each if isinstance(tokens, KnownTokens) else None for tokens in visual]
+    known = [some for some in each if some is not None]
+    return tuple(count for some in known for count in some) if len(known) == len(each) else None
 
 
 @node(lane="gpu", foresee=_foresee)

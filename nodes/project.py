@@ -8,11 +8,11 @@ import torch
 
 from ..runtime import pooling
 from ..runtime.errors import WiringError
-from ..runtime.foreseen import KnownTokens
+from ..runtime.foreseen import TAKEN, KnownTokens
 from ..runtime.models.handle import Model, ProjectorFacts
 from ..runtime.models.projector import Projector
 from ..runtime.node import node
-from ..runtime.patch_groups import whole_groups
+from ..runtime.patch_groups import not_whole, whole_groups
 from ..runtime.pooling import Pooling
 from ..runtime.values import Tokens, VisualTokens
 
@@ -78,8 +78,10 @@ def _foresee_merger(projector: Model[Projector] | None, tokens: KnownTokens | No
     merge = _merge_of(facts)
     if tokens.width is not None:
         _check_width(tokens.width, facts.inputs, "project_merger")
+    if tokens.grid is False:
+        raise not_whole("project_merger", TAKEN, merge)
     per_tile = None if tokens.per_tile is None else tokens.per_tile // merge**2
-    return replace(tokens, per_tile=per_tile, width=facts.outputs)
+    return replace(tokens, per_tile=per_tile, width=facts.outputs, grid=False)
 
 
 @node(version=1, lane="gpu", foresee=_foresee_merger)

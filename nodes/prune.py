@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
+from ..runtime.budget import varying
 from ..runtime.channels import channel
 from ..runtime.errors import GraphError, WiringError
 from ..runtime.groups import Groups, Select, Special, visual_groups
@@ -19,7 +20,7 @@ from ..runtime.node import node
 from ..runtime.share import Rounding, Share
 from ..runtime.values import Hiding, LLMState
 from ..runtime.widgets import Range, Seed
-from .prefill import known_state
+from .prefill import KnownState, known_state
 
 Keep = Annotated[int, Range(0)] | None
 Part = Annotated[float, Range(0, 1)] | None
@@ -48,8 +49,7 @@ def _foreseeing(where: str) -> Callable[..., Any]:
         share = Share(**{name: widgets[name] for name in SHARE})
         share.check(where)
         known, masks = known_state(state), widgets.get("mode") == "mask"
-        if known is not None and known.visual is not None:
-            share.of(where, torch.tensor([known.visual]))  # what is too much of all is too much of a group
+        left = _left(where, share, known, widgets["select"], widgets["special"])
         if masks:
             _check_mask(**{name: widgets[name] for name in MASK})
         if known is None:
@@ -59,9 +59,24 @@ def _foreseeing(where: str) -> Callable[..., Any]:
             return replace(known, hiding=known.layer)
         how = widgets["rewrite_cache"], widgets["positions"]
         _check_drop(where, known.layer, known.compressed, known.rope_grid, *how)
-        return known
+        return left
 
     return foresee
+
+
+def _left(
+    where: str, share: Share, known: KnownState | None, select: Select, special: Special
+) -> KnownState | None:
+    """What is known when these tokens have gone. Errors: BudgetError for a share that cannot be had."""
+    if known is not None and known.varies and share.keep:
+        raise varying(where, "keep", "set ratio or drop")
+    if known is None or known.visual is None:
+        return known
+    if known.groups is None or special == "count":
+        share.of(where, torch.tensor([known.visual]))  # what is too much of all is too much of a group
+        return replace(known, groups=None)
+    keep = share.of(where, torch.tensor(known.groups if select == "local" else [known.visual])).tolist()
+    return replace(known, visual=sum(keep), groups=tuple(keep) if len(keep) == len(known.groups) else None)
 
 
 @node(version=1, lane="gpu", foresee=_foreseeing("prune_by_attention"))
@@ -88,8 +103,8 @@ def prune_by_attention(
     Attention is that of the last layer that has run. As it is: PruneVid's stage 2, after prefill with
     through 10, ratio its alpha. FastV, after prefill with until 2: drop 0.5, rows last, attention
     post_rope_causal, heads mean, select global, rounding round, rewrite_cache false. Ties go to the lower
-    position. Errors: BudgetError for a budget that does not fit or leaves nothing, GraphError for scores that
-    are not numbers.
+    position. Errors: BudgetError for a budget that does not fit, GraphError for scores that are not
+    numbers. A part that rounds to no token keeps one, with a notice; a plan that knows refuses it.
 
     keep: visual tokens that stay, of each group.
     ratio: part of each group that stays, instead of `keep`; 0.4 when none of the three is given.
@@ -121,7 +136,7 @@ def prune_by_attention(
             positions=positions,
         )
     groups = visual_groups(state, select, special)
-    keep_G = share.of("prune_by_attention", groups.size)
+    keep_G = share.taken("prune_by_attention", groups.size)
     score_S = channel(
         "prune_by_attention", state, Need("attention", None, rows, f"{attention},{heads},{over}")
     )
@@ -150,7 +165,8 @@ def prune_random(
 ) -> LLMState:
     """The state with visual tokens drawn at random, and all text: what any method has to beat.
 
-    Errors: BudgetError for a budget that does not fit or leaves nothing.
+    Errors: BudgetError for a budget that does not fit. A part that rounds to no token keeps one, with a
+    notice; a plan that knows refuses it.
 
     keep: visual tokens that stay, of each group.
     ratio: part of each group that stays, instead of `keep`; 0.4 when none of the three is given.
@@ -165,7 +181,7 @@ def prune_random(
     """
     share = Share(keep=keep, ratio=ratio, drop=drop, rounding=rounding, allow_none=allow_none)
     groups = visual_groups(state, select, special)
-    keep_G = share.of("prune_random", groups.size)
+    keep_G = share.taken("prune_random", groups.size)
     # drawn on the CPU, whose generator is the same everywhere
     drawn_V = torch.randperm(len(groups.row), generator=torch.Generator().manual_seed(seed))
     kept_V = groups.best(drawn_V.to(groups.row.device), keep_G)
@@ -188,7 +204,8 @@ def prune_uniform(
 ) -> LLMState:
     """The state with evenly spaced visual tokens, the middles of equal stretches, and all text.
 
-    Errors: BudgetError for a budget that does not fit or leaves nothing.
+    Errors: BudgetError for a budget that does not fit. A part that rounds to no token keeps one, with a
+    notice; a plan that knows refuses it.
 
     keep: visual tokens that stay, of each group.
     ratio: part of each group that stays, instead of `keep`; 0.4 when none of the three is given.
@@ -202,7 +219,7 @@ def prune_uniform(
     """
     share = Share(keep=keep, ratio=ratio, drop=drop, rounding=rounding, allow_none=allow_none)
     groups = visual_groups(state, select, special)
-    kept_V = groups.spaced(share.of("prune_uniform", groups.size))
+    kept_V = groups.spaced(share.taken("prune_uniform", groups.size))
     return _dropped("prune_uniform", state, groups, kept_V, rewrite_cache, positions)
 
 

@@ -8,6 +8,7 @@ every one of them an option.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..runtime import context, cost
 from ..runtime.errors import WiringError
-from ..runtime.foreseen import KnownTiles, KnownTokens
+from ..runtime.foreseen import KnownTiles, KnownTokens, pictures_of
 from ..runtime.models.handle import Model, ProjectorFacts, PvcFacts
 from ..runtime.models.projector import Projector
 from ..runtime.models.pvc import Compressor, Rule, Sequences
@@ -47,10 +48,14 @@ def _foresee_repeat(
 ) -> KnownTiles | None:
     how = _repeating(vision, data_flag, image_repeat_time, video_repeat_time, tile_repeat_way, cells)
     if isinstance(tiles, Tiles):
-        return KnownTiles(count=len(repeated(tiles, how)))
-    if tiles is None or (data_flag == "auto" and how.image != how.video):
+        many = repeated(tiles, how)
+        return KnownTiles(count=len(many), sizes=many.sizes, pictures=pictures_of(many))
+    clip = data_flag == "video" if data_flag != "auto" or tiles is None else tiles.clip
+    if tiles is None or (clip is None and how.image != how.video):
         return None  # it depends on what is a clip
-    return KnownTiles(count=len(tiles) * (how.video if data_flag == "video" else how.image))
+    copies = how.video if clip else how.image
+    pictures = None if tiles.pictures is None else tuple(copies * count for count in tiles.pictures)
+    return replace(tiles, count=len(tiles) * copies, pictures=pictures)
 
 
 @node(version=1, foresee=_foresee_repeat)
@@ -135,6 +140,10 @@ def _foresee_encode(
         cls_scores=True,
         width=facts.hidden,
         patches=None if interpolate else (facts.grid, facts.grid),
+        sizes=None if tiles is None else tiles.sizes,
+        pictures=pictures_of(tiles),
+        grid=True,
+        complete=True,
     )
 
 

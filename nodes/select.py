@@ -10,7 +10,7 @@ from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from ..runtime.budget import PRESETS, Preset, check_one, part_of, per_tile
+from ..runtime.budget import PRESETS, Preset, Short, check_one, part_of, per_tile, varying
 from ..runtime.channels import channel
 from ..runtime.errors import BudgetError, NeedError
 from ..runtime.foreseen import KnownPair, KnownTokens
@@ -41,38 +41,50 @@ def _foresee_dominant(
     score: Score,
     cls_token: ClsToken,
     preset: Preset | None,
+    short: Short = "error",
 ) -> KnownPair | None:
     check_one("select_dominant", total=total, ratio=ratio, preset=preset)
     if tokens is None:
         return None
+    check_score("select_dominant", tokens, score)
+    if tokens.varies and short == "error" and (ratio is None or (tokens.cls_token and cls_token == "count")):
+        name = "total" if total is not None else "keep" if ratio is None else "ratio"
+        raise varying("select_dominant", name)
     keep = keep if preset is None else PRESETS[preset].keep
-    return _known("select_dominant", tokens, None if total is not None else keep, ratio, score, cls_token)
+    return known_pair("select_dominant", tokens, None if total is not None else keep, ratio, cls_token, short)
 
 
-def _known(
+def check_score(where: str, tokens: KnownTokens, score: Score) -> None:
+    """A NeedError for scores of a [CLS] token that the tower does not have."""
+    if score == "cls" and tokens.cls_scores is False:
+        raise NeedError(f"{where}.score: the tower has no [CLS] token; set score: received")
+
+
+def known_pair(
     where: str,
     tokens: KnownTokens,
     keep: int | None,
     ratio: float | None,
-    score: Score,
     cls_token: ClsToken,
+    short: Short = "error",
 ) -> KnownPair:
-    """What is known of both outputs; an error for scores or a budget that the tokens do not have."""
-    if score == "cls" and tokens.cls_scores is False:
-        raise NeedError(f"{where}.score: the tower has no [CLS] token; set score: received")
-    unknown = replace(tokens, per_tile=None)
+    """What is known of the tokens that are chosen and of the rest, of which neither is whole any more.
+
+    keep: of each tile, None: not known. Errors: BudgetError for more than there are.
+    """
+    stays = cls_token != "drop" and tokens.cls_token
+    some = replace(tokens, per_tile=None, grid=False, complete=False)
+    kept, rest = replace(some, cls_token=stays), replace(some, cls_token=False)
     if tokens.per_tile is None or tokens.cls_token is None or keep is None:
-        return KnownPair(kept=unknown, rest=unknown)
+        return KnownPair(kept=kept, rest=rest)
     keep = keep if ratio is None else int(ratio * tokens.per_tile)
     special = int(tokens.cls_token)
+    if short == "fewer":
+        keep = min(keep, tokens.per_tile - (0 if cls_token == "count" else special))
     _check_budget(where, tokens.per_tile, special, keep, cls_token)
-    kept = keep + (special if cls_token == "extra" else 0)
-    rest = tokens.per_tile - kept - (special if cls_token == "drop" else 0)
-    stays = tokens.cls_token and cls_token != "drop"
-    return KnownPair(
-        kept=replace(tokens, per_tile=kept, cls_token=stays),
-        rest=replace(tokens, per_tile=rest, cls_token=False),
-    )
+    left = keep + (special if cls_token == "extra" else 0)
+    others = tokens.per_tile - left - (special if cls_token == "drop" else 0)
+    return KnownPair(kept=replace(kept, per_tile=left), rest=replace(rest, per_tile=others))
 
 
 @node(version=1, foresee=_foresee_dominant)
@@ -89,6 +101,7 @@ def select_dominant(
     score: Score = "cls",
     cls_token: ClsToken = "count",
     preset: Preset | None = None,
+    short: Short = "error",
 ) -> Picked[TokensT]:
     """The `keep` tokens of each tile with the highest attention score, and the rest, both in source order.
 
@@ -104,10 +117,11 @@ def select_dominant(
         not in the rest either.
     preset: a published setting by its token count, instead of `keep`: 192, 128, 64 for LLaVA-1.5; 640, 320,
         160 for LLaVA-NeXT.
+    short: a tile with fewer tokens than its budget is an `error`, or keeps `fewer`: all it has.
     """
     check_one("select_dominant", total=total, ratio=ratio, preset=preset)
     keep = keep if preset is None else PRESETS[preset].keep
-    return _highest("select_dominant", tokens, keep, total, ratio, score, cls_token)
+    return _highest("select_dominant", tokens, keep, total, ratio, score, cls_token, short)
 
 
 def _highest(
@@ -118,6 +132,7 @@ def _highest(
     ratio: float | None,
     score: Score,
     cls_token: ClsToken,
+    short: Short = "error",
 ) -> Picked[TokensT]:
     """As select_dominant has it; `where` begins the messages."""
     score_N = channel(f"{where}.score {score!r}", tokens, Need(CHANNEL[score])).float()
@@ -126,6 +141,10 @@ def _highest(
     keep_K = per_tile(keep, total, len(tokens.source.tiles), tokens.device)
     keep_K = keep_K if ratio is None else part_of(ratio, valid_KM.sum(1))
     special_KM = special_N[index_KM] & valid_KM
+    if short == "fewer":
+        least_K, most_K = special_KM.sum(1), valid_KM.sum(1)
+        keep_K = keep_K.maximum(least_K) if cls_token == "count" else keep_K
+        keep_K = keep_K.minimum(most_K if cls_token == "count" else most_K - least_K)
     _check_each(where, valid_KM.sum(1), special_KM.sum(1), keep_K, cls_token, total)
 
     first = float("-inf") if cls_token == "drop" else float("inf")
@@ -180,7 +199,10 @@ def _foresee_top(
     if tokens is None:
         return None
     check_cls("select_top", include_cls, tokens.cls_token, tokens.cls_scores)
-    return _known("select_top", tokens, keep, None, score, "extra" if include_cls else "drop")
+    check_score("select_top", tokens, score)
+    if tokens.varies:
+        raise varying("select_top", "keep", "use select_dominant with short: fewer")
+    return known_pair("select_top", tokens, keep, None, "extra" if include_cls else "drop")
 
 
 @node(version=1, foresee=_foresee_top)

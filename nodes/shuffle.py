@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..runtime.errors import WiringError
-from ..runtime.foreseen import KnownTokens
+from ..runtime.foreseen import TAKEN, KnownTokens
 from ..runtime.models.handle import Model, ProjectorFacts
 from ..runtime.models.projector import Projector
 from ..runtime.node import node
@@ -104,7 +104,9 @@ def foreseen_groups(
         per_tile, left = divmod(patches, side**2)
         if left:
             raise not_whole(where, f"{patches} tokens per tile", side)
-    return replace(tokens, per_tile=per_tile, cls_token=False, width=facts.outputs)
+    if tokens.grid is False:
+        raise not_whole(where, TAKEN, side)
+    return replace(tokens, per_tile=per_tile, cls_token=False, width=facts.outputs, grid=False)
 
 
 def _refuse_pvc(facts: ProjectorFacts) -> None:

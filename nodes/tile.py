@@ -13,7 +13,7 @@ from torch import Tensor
 from ..runtime import anyres, dynamic, pixels, slicing
 from ..runtime.dynamic import Tiling
 from ..runtime.errors import CheckpointError, MediaError
-from ..runtime.foreseen import KnownFrames, KnownTiles
+from ..runtime.foreseen import KnownFrames, KnownTiles, known_tiles
 from ..runtime.models.chat import ChatFormat
 from ..runtime.models.handle import ImageFacts, Model
 from ..runtime.models.tower import VisionTower
@@ -48,9 +48,30 @@ def _foresee(
         return slicing.foreseen(frames, Slicing.of(facts))
     if chosen == "dynamic":
         return dynamic.foreseen(frames, Tiling.of(facts))
-    if chosen == "anyres" or len(known) < len(frames):
-        return None  # how many tiles a grid has depends on the picture
-    return KnownTiles(count=sum(map(len, known)))
+    if len(known) < len(frames):
+        return None
+    if chosen == "anyres":
+        return _foreseen_grids(known, facts.size, facts.pinpoints)
+    return _foreseen_each(known)
+
+
+def _foreseen_each(known: Sequence[KnownFrames | Frames]) -> KnownTiles:
+    """One tile of every picture."""
+    return known_tiles(known, [1] * sum(map(len, known)))
+
+
+def _foreseen_grids(
+    known: Sequence[KnownFrames | Frames], side: int, canvases: Sequence[anyres.Size]
+) -> KnownTiles | None:
+    """A base tile and a grid for every picture; None where the pictures' sizes are not known."""
+    counts: list[int] = []
+    for some in known:
+        if some.sizes is None:
+            return None
+        for size in some.sizes:
+            cols, rows = anyres.grid_of(anyres.select_best_resolution(size, canvases), side)
+            counts.append(1 + cols * rows)
+    return known_tiles(known, counts)
 
 
 @node(version=1, foresee=_foresee)
@@ -101,7 +122,15 @@ def _chosen(facts: ImageFacts, aspect: Aspect, clip: bool, pictures: int) -> str
     return facts.aspect if aspect == "auto" else aspect
 
 
-@node(version=1)
+def _foresee_each(
+    chat: Prepared | None, *frames: KnownFrames | Frames | None, **_: object
+) -> KnownTiles | None:
+    """One tile of every picture, whatever the checkpoint says."""
+    known = [f for f in frames if f is not None]
+    return _foreseen_each(known) if known and len(known) == len(frames) else None
+
+
+@node(version=1, foresee=_foresee_each)
 def pad_square(
     chat: Prepared, *frames: Frames, size: Side | None = None, background: Colour | None = None
 ) -> Tiles:
@@ -117,7 +146,7 @@ def pad_square(
     return _tiles("pad_square", frames, facts, _padded(facts.size, colour))
 
 
-@node(version=1)
+@node(version=1, foresee=_foresee_each)
 def resize_crop(chat: Prepared, *frames: Frames, size: Side | None = None) -> Tiles:
     """One tile per picture: its shortest side resized to S, then the centre (CLIP's own preprocessing).
 
@@ -129,7 +158,23 @@ def resize_crop(chat: Prepared, *frames: Frames, size: Side | None = None) -> Ti
     return _tiles("resize_crop", frames, facts, _centre(facts.size))
 
 
-@node(version=1)
+def _foresee_anyres(
+    chat: Prepared | None,
+    *frames: KnownFrames | Frames | None,
+    size: int | None,
+    pinpoints: tuple[str, ...] | None,
+    background: Colour,
+) -> KnownTiles | None:
+    """The grids are chosen by the pictures' sizes, where these are known."""
+    known = [f for f in frames if f is not None]
+    if chat is None or not known or len(known) < len(frames):
+        return None
+    facts = _resized("tile_anyres", image_facts("tile_anyres", chat), size)
+    canvases = facts.pinpoints if pinpoints is None else tuple(map(_canvas, pinpoints))
+    return _foreseen_grids(known, facts.size, canvases)
+
+
+@node(version=1, foresee=_foresee_anyres)
 def tile_anyres(
     chat: Prepared,
     *frames: Frames,
@@ -235,17 +280,13 @@ def _anyres(side: int, canvases: Sequence[anyres.Size], colour: Colour) -> Cutte
     def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
         height, width = picture.shape[:2]
         canvas = anyres.select_best_resolution((width, height), canvases)
-        cols, _ = anyres.grid_of(canvas, side)
+        places = list(anyres.cells((width, height), canvas, side))
         fit = anyres.letterbox((width, height), canvas)
         whole = (0.0, 0.0, float(width), float(height))
         yield pixels.resize(picture, (side, side)), Tile(frame=0, box=whole, whole=True)
         scaled = pixels.resize(picture, fit.scaled)
         cells = pixels.cut(pixels.paste(scaled, canvas, fit.left, fit.top, colour), side)
-        across, down = width / fit.scaled[0], height / fit.scaled[1]
-        for number, cell in enumerate(cells):
-            row, col = divmod(number, cols)
-            left, top = (col * side - fit.left) * across, (row * side - fit.top) * down
-            box = (left, top, left + side * across, top + side * down)
+        for cell, (row, col, box) in zip(cells, places, strict=True):
             yield cell, Tile(frame=0, row=row, col=col, box=box)
 
     return cutter

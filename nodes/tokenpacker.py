@@ -14,7 +14,7 @@ from torch import Tensor
 from ..runtime import context, cost
 from ..runtime.channels import channel
 from ..runtime.errors import WiringError
-from ..runtime.foreseen import KnownTokens
+from ..runtime.foreseen import TAKEN, KnownTokens
 from ..runtime.models.handle import Model, ProjectorFacts
 from ..runtime.models.projector import Projector
 from ..runtime.models.tokenpacker import TokenPacker, check_heads, window_places
@@ -55,8 +55,10 @@ def _foresee(
             per_tile = -(-rows // scale) * -(-cols // scale)
         elif tokens.per_tile is not None and ragged == "refuse" and tokens.per_tile % scale**2:
             raise _not_whole(f"{tokens.per_tile} tokens of each tile", tokens.patches, scale)
+    if tokens.grid is False:
+        raise _not_whole(TAKEN, tokens.patches, scale)
     notes = (*tokens.notes, *_told(scale_factor, facts))
-    return replace(tokens, per_tile=per_tile, width=facts.outputs, notes=notes)
+    return replace(tokens, per_tile=per_tile, width=facts.outputs, grid=False, notes=notes)
 
 
 @node(version=1, lane="gpu", foresee=_foresee)
@@ -210,10 +212,11 @@ def _check_width(width: int, inputs: int) -> None:
         )
 
 
-def _not_whole(tokens: str, patches: tuple[int, int], scale: int) -> WiringError:
+def _not_whole(tokens: str, patches: tuple[int, int] | None, scale: int) -> WiringError:
+    of = "" if patches is None else f" of {patches[0]} x {patches[1]} patches"
     return WiringError(
-        f"project_tokenpacker.tokens: {tokens} of {patches[0]} x {patches[1]} patches are not whole windows "
-        f"of {scale} x {scale}; wire the tower's patches, and select after this node"
+        f"project_tokenpacker.tokens: {tokens}{of} are not whole windows of {scale} x {scale}; wire the "
+        "tower's patches, and select after this node"
     )
 
 

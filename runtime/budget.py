@@ -11,6 +11,7 @@ from torch import Tensor
 from .errors import BudgetError
 
 Preset = Literal[192, 128, 64, 640, 320, 160]
+Short = Literal["error", "fewer"]  # what a tile with fewer tokens than its budget gets
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ def check_one(where: str, **given: float | None) -> None:
     ways = [f"{name} {value}" for name, value in given.items() if value is not None]
     if len(ways) > 1:
         raise BudgetError(f"{where}: {' and '.join(ways)} are given; one of them says how many, keep that")
+
+
+def varying(where: str, name: str, way_out: str = "set short: fewer") -> BudgetError:
+    """The error for a number of tokens of every tile, where nobody knows how many a tile has."""
+    return BudgetError(
+        f"{where}.{name}: how many tokens a tile has depends on what the pictures show here, and may be "
+        f"fewer; {way_out}"
+    )
 
 
 def split_evenly(total: int, parts: int, device: torch.device | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from itertools import chain
 
 from . import pixels
 from .anyres import Size
-from .foreseen import KnownFrames, KnownTiles
+from .foreseen import KnownFrames, KnownTiles, known_tiles
 from .models.handle import ImageFacts
 from .pixels import Pixels
 from .values import Frames, Tile, Tiles
@@ -94,15 +94,17 @@ def best_grid(size: Size, how: Tiling) -> Grid:
 
 def foreseen(frames: Sequence[KnownFrames | Frames | None], how: Tiling) -> KnownTiles | None:
     """How many tiles there will be; None where the pictures' sizes are not known, and matter."""
-    total = 0
+    counts = list[int]()
+    known = list[KnownFrames | Frames]()
     for some in frames:
         if some is None:
             return None
         own = how.on(some)
         if some.sizes is None and own.most > 1:
             return None
-        total += sum(map(own.count, some.sizes or [(1, 1)] * len(some)))
-    return KnownTiles(count=total)
+        counts += map(own.count, some.sizes or [(1, 1)] * len(some))
+        known.append(some)
+    return known_tiles(known, counts)
 
 
 def tiled(frames: Sequence[Frames], how: Tiling, mean: Sequence[float], std: Sequence[float]) -> Tiles:

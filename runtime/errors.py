@@ -34,6 +34,10 @@ class MediaError(LoomError):
     """An image or a video that cannot be read as asked."""
 
 
+class BudgetNotice(UserWarning):
+    """A token budget that what came does not allow, and what was done instead."""
+
+
 class MediaNotice(UserWarning):
     """A clip that gives what was asked for, though not as one may have thought."""
 

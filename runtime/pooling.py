@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, interpolate
 
 from .errors import BudgetError, WiringError
-from .foreseen import KnownTokens
+from .foreseen import TAKEN, KnownTokens
 from .values import Kind, Source, Tokens
 
 Method = Literal["average", "bilinear"]
@@ -62,15 +62,16 @@ def foreseen(where: str, tokens: KnownTokens, how: Pooling) -> KnownTokens:
         how.check_size(where, tokens.tiles, tokens.patches)
         if tokens.per_tile is not None and tokens.per_tile != tokens.patches[0] * tokens.patches[1]:
             raise _not_whole(where, f"{tokens.per_tile} tokens per tile", tokens.patches)
+    if tokens.grid is False:
+        raise _not_whole(where, TAKEN, tokens.patches)
     rows, cols = how.grid
-    tiles = tokens.tiles if how.frames is None else how.frames
-    return KnownTokens(
-        tiles=tiles,
+    return replace(
+        tokens,
+        tiles=tokens.tiles if how.frames is None else how.frames,
+        pictures=tokens.pictures if how.frames is None else None,
         per_tile=rows * cols,
         cls_token=False,
-        cls_scores=tokens.cls_scores,
-        width=tokens.width,
-        patches=tokens.patches,
+        grid=False,
     )
 
 
@@ -187,8 +188,9 @@ def _with_cls(where: str) -> WiringError:
     )
 
 
-def _not_whole(where: str, came: str, patches: tuple[int, int]) -> WiringError:
+def _not_whole(where: str, came: str, patches: tuple[int, int] | None) -> WiringError:
+    grids = "grids of patches" if patches is None else f"grids of {_by(patches)} patches"
     return WiringError(
-        f"{where}: {came} are not whole grids of {_by(patches)} patches, each once and in order; wire the "
-        "tower's or projector's tokens, and select after"
+        f"{where}: {came} are not whole {grids}, each once and in order; wire the tower's or projector's "
+        "tokens, and select after"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +11,14 @@ import torch
 from torch import Tensor
 
 from .budget import check_one
-from .errors import BudgetError
+from .errors import BudgetError, BudgetNotice
 
 Rounding = Literal["floor", "round", "at_least_one"]
 ALPHA = 0.4  # PruneVid's, when nothing is said
+
+
+class NothingLeftError(BudgetError):
+    """A share that rounds to no token of what there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,18 @@ class Share:
             (f"{name} {value}" for name, value in given.items() if value is not None),
             f"ratio {ALPHA if self.ratio is None else self.ratio}",
         )
+
+    def taken(self, where: str, size_G: Tensor) -> Tensor:
+        """`of`, but shares that round to nothing take one token of the largest group, with a BudgetNotice.
+
+        So that a run does not end where an adaptive method left very few tokens of one of many pictures;
+        what is known while planning is refused there.
+        """
+        try:
+            return self.of(where, size_G)
+        except NothingLeftError as error:
+            warnings.warn(f"{error}; one is kept", BudgetNotice, stacklevel=3)
+            return torch.zeros_like(size_G.cpu()).index_fill_(0, size_G.cpu().argmax(), 1)
 
     def of(self, where: str, size_G: Tensor) -> Tensor:
         """[G] long, on the CPU: how many of each group stay. size_G: [G] long. Raises BudgetError."""
@@ -92,14 +109,14 @@ class Share:
             f"set keep to {least} or less, or select: global"
         )
 
-    def _nothing(self, where: str, sizes: Sequence[int]) -> BudgetError:
+    def _nothing(self, where: str, sizes: Sequence[int]) -> NothingLeftError:
         """What would keep one token of the largest group, to three decimals."""
         down = self.drop is not None
         name, steps = ("drop", range(1000, -1, -1)) if down else ("ratio", range(1001))
         enough = next(x / 1000 for x in steps if self._keeps(sizes[0], 1 - x / 1000 if down else x / 1000))
         many = f"{len(sizes)} groups of visual tokens" if len(sizes) > 1 else "visual tokens"
         instead = " or select: global" if len(sizes) > 1 else ""
-        return BudgetError(
+        return NothingLeftError(
             f"{where}: {self.way} of {many} ({_listed(sizes)}) keeps none of them; set {name} to {enough}, "
             f"rounding: at_least_one{instead}, or allow_none: true to go on without any"
         )

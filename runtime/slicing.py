@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from .anyres import Size
 from .errors import CheckpointError
-from .foreseen import KnownFrames, KnownTiles
+from .foreseen import KnownFrames, KnownTiles, known_tiles
 from .models.handle import ImageFacts
 from .values import Frames, Tile, Tiles
 from .values.media import clips_of
@@ -181,12 +181,13 @@ def cut_of(size: Size, how: Slicing) -> Cut:
 
 def foreseen(frames: Sequence[KnownFrames | Frames | None], how: Slicing) -> KnownTiles | None:
     """How many crops there will be; None where the pictures' sizes are not known, and matter."""
-    sizes: list[Size] = []
+    sizes, known = list[Size](), list[KnownFrames | Frames]()
     for some in frames:
         if some is None or (some.sizes is None and how.most > 1):
             return None
         sizes += some.sizes or [(1, 1)] * len(some)
-    return KnownTiles(count=sum(cut_of(size, how).count for size in sizes))
+        known.append(some)
+    return known_tiles(known, [cut_of(size, how).count for size in sizes])
 
 
 def sliced(frames: Sequence[Frames], how: Slicing, mean: Sequence[float], std: Sequence[float]) -> Tiles:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tokenloom import Graph, load, nodes, run
-from tokenloom.runtime.errors import BudgetError, CheckpointError, GraphError, WiringError
+from tokenloom.runtime.errors import BudgetError, BudgetNotice, CheckpointError, GraphError, WiringError
 from tokenloom.runtime.models.pool import pool
 from tokenloom.runtime.plan import plan
 from tokenloom.runtime.values import Kind, LLMState, Tokens
@@ -100,17 +100,19 @@ def test_a_layer_outside_the_model_is_refused_before_weights_are_read() -> None:
 
 
 def test_an_alpha_of_nothing_is_refused() -> None:
-    """alpha 0 while planning; one so small that no group keeps a token when the groups are known."""
+    """alpha 0 while planning; of one so small that no group keeps a token one stays, and that is said."""
     with pytest.raises(BudgetError) as error:
         plan(load("prunevid"), {"video": CLIP, "alpha": 0.0})
     assert str(error.value) == (
         "prune_by_attention.ratio 0.0: no visual token would stay; keep some, or set allow_none: true"
     )
-    with pytest.raises(BudgetError) as error:
-        run("prunevid", **SHORT, alpha=0.001)
-    assert str(error.value) == (
+    with pytest.warns(BudgetNotice) as notices:
+        result = run("prunevid", **SHORT, alpha=0.001)
+    assert len(cast("Tokens", result["tokens"])) == 1
+    assert str(notices[0].message) == (
         "prune_by_attention: ratio 0.001 of 2 groups of visual tokens (18, 18) keeps none of them; set ratio "
-        "to 0.056, rounding: at_least_one or select: global, or allow_none: true to go on without any"
+        "to 0.056, rounding: at_least_one or select: global, or allow_none: true to go on without any; one "
+        "is kept"
     )
 
 

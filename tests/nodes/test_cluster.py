@@ -86,9 +86,9 @@ def test_one_frame_is_refused_unless_asked_for() -> None:
 
 
 def test_one_frame_is_refused_by_a_plan() -> None:
-    """Before any weight is read."""
+    """Before any weight is read, however many tiles it is cut into."""
     foresee: Any = cluster_temporal.foresee
-    known = KnownTokens(tiles=1)
+    known = KnownTokens(tiles=3, pictures=(3,))
     widgets = {"ratio": 0.25, "neighbours": 7, "noise": "none", "seed": 0}
     with pytest.raises(WiringError, match="one frame, wanted a clip"):
         foresee(known, **widgets, single="error")
@@ -415,7 +415,8 @@ def test_known_tokens() -> None:
     widgets |= {"positions": "consecutive", "noise": "none", "seed": 0}
     picture = KnownTokens(tiles=1, per_tile=144, cls_token=False, width=8)
     assert foresee(picture, **widgets).per_tile == 72
-    assert foresee(KnownTokens(tiles=16, per_tile=144), **widgets) == KnownTokens(tiles=16)
+    clips = foresee(KnownTokens(tiles=16, per_tile=144), **widgets)
+    assert clips == KnownTokens(tiles=16, grid=False, varies=True)
 
 
 @pytest.mark.gpu

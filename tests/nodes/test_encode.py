@@ -109,10 +109,10 @@ def test_foresight_knows_the_counts() -> None:
     """A plan knows tokens per tile and width from the handle alone."""
     assert encode_vision.foresee is not None
     assert encode_vision.foresee(CLIP, None, **DEFAULTS | {"features": "cls_patch"}) == KnownTokens(
-        per_tile=17, cls_token=True, cls_scores=True, width=24, patches=(4, 4)
+        per_tile=17, cls_token=True, cls_scores=True, width=24, patches=(4, 4), grid=True, complete=True
     )
     assert encode_vision.foresee(SIGLIP, None, **DEFAULTS) == KnownTokens(
-        per_tile=16, cls_token=False, cls_scores=False, width=24, patches=(4, 4)
+        per_tile=16, cls_token=False, cls_scores=False, width=24, patches=(4, 4), grid=True, complete=True
     )
     assert encode_vision.foresee(None, None, **DEFAULTS) is None
 

@@ -98,4 +98,4 @@ def test_a_plan_knows_the_counts() -> None:
     """A group of four makes one."""
     assert project_merger.foresee is not None
     known = project_merger.foresee(tiny_projector("merger2x2"), KnownTokens(per_tile=24, width=24))
-    assert known == KnownTokens(per_tile=6, width=8)
+    assert known == KnownTokens(per_tile=6, width=8, grid=False)

@@ -119,4 +119,4 @@ def test_pooling_what_is_no_grid() -> None:
         project_mlp.foresee(None, None, pool=(0, 2))
     assert str(budget.value) == "project_mlp.pool: 0 x 2 places per tile; wanted 1 x 1 or more"
     known = project_mlp.foresee(tiny_projector(), KnownTokens(tiles=2, per_tile=9), pool=(2, 2))
-    assert known == KnownTokens(tiles=2, per_tile=4, cls_token=False, width=8)
+    assert known == KnownTokens(tiles=2, per_tile=4, cls_token=False, width=8, grid=False)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tokenloom.nodes.prune import prune_by_attention, prune_random, prune_uniform
-from tokenloom.runtime.errors import BudgetError, GraphError, NeedError, WiringError
+from tokenloom.runtime.errors import BudgetError, BudgetNotice, GraphError, NeedError, WiringError
 from tokenloom.runtime.foreseen import KnownState
 from tokenloom.runtime.needs import Need
+from tokenloom.runtime.registry import all_nodes
 from tokenloom.runtime.values import Kind, KVCache, LLMState, VisualTokens
 
 from ..states import Run, made_state, placed, visual_tokens
@@ -222,22 +223,27 @@ def test_nothing_at_all_may_stay_if_wanted(prune: Callable[..., LLMState]) -> No
 def test_each_names_itself(prune: Callable[..., LLMState]) -> None:
     """The errors of the budget begin with the node, in a call and while planning."""
     name = prune.__name__
-    with pytest.raises(BudgetError) as error:
-        prune(scored(0.1, 0.2))
-    assert str(error.value) == (
+    said = (
         f"{name}: ratio 0.4 of visual tokens (2) keeps none of them; set ratio to 0.5, rounding: "
         "at_least_one, or allow_none: true to go on without any"
     )
+    node = all_nodes()[name]
+    assert node.foresee is not None
+    widgets = {key: widget.default for key, widget in node.widgets.items()}
+    with pytest.raises(BudgetError) as error:
+        node.foresee(KnownState(layer=2, visual=2, groups=(2,)), **widgets)
+    assert str(error.value) == said
+    with pytest.warns(BudgetNotice) as notices:
+        assert len(visual_rows(prune(scored(0.1, 0.2)))) == 1
+    assert str(notices[0].message) == f"{said}; one is kept"
     with pytest.raises(BudgetError, match=f"^{name}.state: it has no visual tokens to prune"):
         prune(made_state(placed()))
-    foresee: Any = prune.foresee  # type: ignore[attr-defined]
-    widgets = {"keep": 3, "ratio": None, "drop": 0.5, "rounding": "floor", "allow_none": False}
+    widgets |= {"keep": 3, "drop": 0.5}
     with pytest.raises(BudgetError) as error:
-        foresee(None, **widgets)
+        node.foresee(None, **widgets)
     assert str(error.value) == f"{name}: keep 3 and drop 0.5 are given; one of them says how many, keep that"
     known = KnownState(layer=2)
-    widgets |= {"drop": None, "rewrite_cache": True, "positions": "keep"}
-    assert foresee(known, **widgets) == known
+    assert node.foresee(known, **widgets | {"drop": None}) == known
 
 
 def test_without_scores() -> None:
@@ -276,6 +282,7 @@ def test_mask_mode_takes_fastvs_settings_alone() -> None:
     assert str(error.value) == said
     foresee: Any = prune_by_attention.foresee
     widgets = {"keep": 1, "ratio": None, "drop": None, "allow_none": False, "positions": "keep", **AS_FASTV}
+    widgets["special"] = "stay"
     assert foresee(None, mode="mask", **widgets) is None
     with pytest.raises(WiringError) as error:
         foresee(None, mode="mask", **{**widgets, "positions": "repack"})

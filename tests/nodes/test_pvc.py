@@ -124,13 +124,22 @@ def test_what_a_plan_knows() -> None:
     assert repeat(KnownTiles(count=3), None, **usual | {"data_flag": "multi"}) == KnownTiles(count=12)
     assert repeat(KnownTiles(count=3), None, **usual | {"data_flag": "video"}) == KnownTiles(count=3)
     assert repeat(KnownTiles(count=3), None, **usual) is None
+    cut = KnownTiles(count=3, pictures=(2, 1), clip=False)
+    assert repeat(cut, None, **usual) == replace(cut, count=12, pictures=(8, 4))
     settings: dict[str, Any] = {name: widget.default for name, widget in encode_pvc.widgets.items()}
     known = encode(TOWER, KnownTiles(count=12), **settings)
     assert known == KnownTokens(
-        tiles=12, per_tile=16, cls_token=False, cls_scores=True, width=24, patches=(4, 4)
+        tiles=12,
+        per_tile=16,
+        cls_token=False,
+        cls_scores=True,
+        width=24,
+        patches=(4, 4),
+        grid=True,
+        complete=True,
     )
     options: dict[str, Any] = {name: widget.default for name, widget in project_pvc.widgets.items()}
-    assert project(PROJECTOR, known, **options) == replace(known, per_tile=4, width=OUT)
+    assert project(PROJECTOR, known, **options) == replace(known, per_tile=4, width=OUT, grid=False)
 
 
 def test_tiles_that_nobody_planned() -> None:

@@ -184,7 +184,7 @@ def test_a_plan_knows_how_many_tokens_come_out() -> None:
     assert foresee is not None
     known = KnownTokens(tiles=3, per_tile=17, cls_token=True, width=WIDTH, patches=(4, 4))
     out = foresee(shuffler(), known, ratio=None, version=None)
-    assert out == replace(known, per_tile=4, cls_token=False, width=10)
+    assert out == replace(known, per_tile=4, cls_token=False, width=10, grid=False)
     with pytest.raises(WiringError) as error:
         foresee(shuffler(), replace(known, per_tile=14, cls_token=False), ratio=None, version=None)
     assert str(error.value) == (

@@ -144,12 +144,14 @@ def test_a_plan_counts_the_crops() -> None:
         "max_upscale": None,
     }
     known = KnownFrames(count=2, clip=False, sizes=((96, 48), (200, 200)))
-    assert slice_hd.foresee(HD, known, **widgets) == KnownTiles(count=8)
-    assert slice_hd.foresee(HD, known, **widgets | {"patch_num": 9}) == KnownTiles(count=13)
+    assert slice_hd.foresee(HD, known, **widgets) == KnownTiles(
+        count=8, sizes=known.sizes, pictures=(3, 5), clip=False
+    )
+    assert slice_hd.foresee(HD, known, **widgets | {"patch_num": 9}).count == 13
     assert slice_hd.foresee(HD, known, KnownFrames(count=3, clip=True), **widgets) is None
     assert slice_hd.foresee(None, known, **widgets) is None
     assert preprocess.foresee is not None
-    assert preprocess.foresee(HD, known, aspect="auto") == KnownTiles(count=8)
+    assert preprocess.foresee(HD, known, aspect="auto") == slice_hd.foresee(HD, known, **widgets)
 
 
 def test_a_plan_reads_the_sizes_from_the_files(tmp_path: Path) -> None:

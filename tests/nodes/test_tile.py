@@ -287,8 +287,12 @@ def test_a_plan_counts_tiles_that_do_not_depend_on_the_picture() -> None:
     """One tile per frame, also of a clip on an anyres checkpoint; a grid's tiles are counted when cut."""
     pictures, clip = KnownFrames(count=2, clip=False), KnownFrames(count=8, clip=True)
     assert preprocess.foresee is not None
-    assert preprocess.foresee(PAD, pictures, clip, aspect="auto") == KnownTiles(count=10)
-    assert preprocess.foresee(ANYRES, clip, aspect="auto") == KnownTiles(count=8)
+    assert preprocess.foresee(PAD, pictures, clip, aspect="auto") == KnownTiles(count=10, pictures=(1,) * 10)
+    assert preprocess.foresee(ANYRES, clip, aspect="auto") == KnownTiles(
+        count=8, pictures=(1,) * 8, clip=True
+    )
     assert preprocess.foresee(ANYRES, pictures, aspect="auto") is None
-    assert preprocess.foresee(ONEVISION, pictures, aspect="auto") == KnownTiles(count=2)
+    assert preprocess.foresee(ONEVISION, pictures, aspect="auto") == KnownTiles(
+        count=2, pictures=(1, 1), clip=False
+    )
     assert preprocess.foresee(PAD, pictures, None, aspect="pad") is None

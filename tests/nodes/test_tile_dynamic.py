@@ -143,7 +143,9 @@ def test_preprocess_does_it_for_checkpoints_trained_with_it() -> None:
     assert len(preprocess(CHAT, pictures, aspect="dynamic")) == 13 + 3
     assert preprocess.foresee is not None
     known = KnownFrames(count=2, clip=False, sizes=((500, 28), (56, 28)))
-    assert preprocess.foresee(bare, known, aspect="auto") == KnownTiles(count=6)
+    assert preprocess.foresee(bare, known, aspect="auto") == KnownTiles(
+        count=6, sizes=known.sizes, pictures=(4, 2), clip=False
+    )
 
 
 def test_tiles_follow_the_checkpoints_size() -> None:

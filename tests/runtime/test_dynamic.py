@@ -57,6 +57,6 @@ def test_tiles_are_counted_before_anything_is_decoded() -> None:
     how = Tiling(side=448)
     pictures = KnownFrames(count=2, clip=False, sizes=((896, 448), (448, 448)))
     frames = KnownFrames(count=5, clip=True)
-    assert foreseen([pictures, frames], how) == KnownTiles(count=3 + 1 + 5)
+    assert foreseen([pictures, frames], how) == KnownTiles(count=3 + 1 + 5, pictures=(3, 1, *[1] * 5))
     assert foreseen([KnownFrames(count=1, clip=False)], how) is None
     assert foreseen([None], how) is None

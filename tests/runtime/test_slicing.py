@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from tokenloom.runtime.foreseen import KnownFrames, KnownTiles
+from tokenloom.runtime.foreseen import KnownFrames, KnownTiles, pictures_of
 from tokenloom.runtime.models.handle import ImageFacts
 from tokenloom.runtime.slicing import (
     GlobalSource,
@@ -180,8 +182,9 @@ def test_no_grid_enlarges_more_than_it_may(size: tuple[int, int], most: int, lim
 def test_small_pictures_need_not_be_blown_up() -> None:
     """A thumbnail of 77x123 takes 7 crops, and one with max_upscale: 1."""
     frames = KnownFrames(count=1, clip=False, sizes=((77, 123),))
-    assert foreseen([frames], Slicing(side=336)) == KnownTiles(count=7)
-    assert foreseen([frames], Slicing(side=336, max_upscale=1)) == KnownTiles(count=1)
+    many = KnownTiles(count=7, sizes=frames.sizes, pictures=(7,), clip=False)
+    assert foreseen([frames], Slicing(side=336)) == many
+    assert foreseen([frames], Slicing(side=336, max_upscale=1)) == replace(many, count=1, pictures=(1,))
 
 
 def test_the_scores_of_a_picture_that_fits_exactly() -> None:
@@ -201,7 +204,8 @@ def test_what_is_foreseen_is_what_is_made(sizes: list[tuple[int, int]], most: in
     how = Slicing(side=8, most=most)
     known = foreseen([KnownFrames(count=len(sizes), clip=False, sizes=tuple(sizes))], how)
     made: Tiles = sliced([noise(*sizes)], how, CLIP_MEAN, CLIP_STD)
-    assert known == KnownTiles(count=len(made))
+    assert known is not None
+    assert (known.count, known.pictures) == (len(made), pictures_of(made))
     assert foreseen([noise(*sizes)], how) == known
 
 
@@ -210,7 +214,7 @@ def test_nothing_is_foreseen_of_unknown_sizes() -> None:
     clip = KnownFrames(count=4, clip=True)
     assert foreseen([clip], Slicing(side=48)) is None
     assert foreseen([clip, None], Slicing(side=48, most=1)) is None
-    assert foreseen([clip], Slicing(side=48, most=1)) == KnownTiles(count=4)
+    assert foreseen([clip], Slicing(side=48, most=1)) == KnownTiles(count=4, pictures=(1,) * 4, clip=True)
 
 
 def test_the_checkpoint_says_how_many() -> None:
