@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from .checkpoints import TEXT, TOWER, shaken
-from .onevision import IMAGE, SIDE, VIDEO, native_onevision
+from .onevision import IMAGE, PINPOINTS, SIDE, VIDEO, native_onevision
 
 BOS, PAD = 1, 0
 NEXT_PINPOINTS = [[32, 64], [64, 32], [64, 64], [96, 32]]  # (height, width)
 
 
 def stock(family: str, **text: Any) -> Any:
-    """A model of the family in eval mode: towers of 4 x 4 patches (OneVision: 5 x 5), 2 layers.
+    """A model of the family in eval mode: towers of 4 x 4 patches (OneVision: 5 x 5).
 
     text: of the language model's configuration.
     """
@@ -29,7 +29,9 @@ def stock(family: str, **text: Any) -> Any:
     more: dict[str, Any] = {"image_grid_pinpoints": NEXT_PINPOINTS} if family == "llava_next" else {}
     config = getattr(transformers, f"{kinds[family]}Config")(
         vision_config=transformers.CLIPVisionConfig(**TOWER),
-        text_config=transformers.LlamaConfig(**{**TEXT, "max_position_embeddings": 512, **text}),
+        text_config=transformers.LlamaConfig(
+            **{**TEXT, "max_position_embeddings": 512, "num_hidden_layers": 4, **text}
+        ),
         image_token_index=IMAGE,
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
@@ -66,4 +68,74 @@ def row(before: int, visual: int, after: int, token: int = IMAGE) -> list[int]:
     return [BOS, *[5 + i % 7 for i in range(before)], *[token] * visual, *[20 + i % 11 for i in range(after)]]
 
 
-__all__ = ["IMAGE", "PAD", "SIDE", "VIDEO", "batch", "pictures", "row", "stock", "tiled"]
+def processor(family: str) -> Any:
+    """The family's own processor, for these models: a word is a token, pictures are prepared by Pillow."""
+    import transformers
+
+    side = {"height": TOWER["image_size"], "width": TOWER["image_size"]}
+    common: dict[str, Any] = {
+        "tokenizer": _tokenizer(),
+        "vision_feature_select_strategy": "default",
+        "image_token": "<image>",
+    }
+    clip = {"patch_size": TOWER["patch_size"], "num_additional_image_tokens": 1}  # which is [CLS]
+    if family == "llava":
+        pixels: Any = transformers.CLIPImageProcessorPil(
+            size={"shortest_edge": TOWER["image_size"]}, crop_size=side, resample=3
+        )
+        return transformers.LlavaProcessor(pixels, **common, **clip)
+    if family == "llava_next":
+        pixels = transformers.LlavaNextImageProcessorPil(
+            size={"shortest_edge": TOWER["image_size"]},
+            crop_size=side,
+            image_grid_pinpoints=NEXT_PINPOINTS,
+            resample=3,
+        )
+        return transformers.LlavaNextProcessor(pixels, **common, **clip)
+    raise ValueError(f"{family}: its processor wants torchvision")
+
+
+def onevision_pictures(*images: Any) -> dict[str, Any]:
+    """pixel_values, image_sizes and batch_num_images of pictures, a list for each prompt."""
+    import transformers
+
+    made = transformers.LlavaOnevisionImageProcessorPil(
+        size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=PINPOINTS, resample=3
+    )
+    return dict(made(images=[list(some) for some in images], return_tensors="pt"))
+
+
+def _tokenizer() -> Any:
+    """64 words: <pad>, <s>, </s>, w3, ..., w60, <unk>, <image>, <video>."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<s>", "</s>", *(f"w{i}" for i in range(3, 61)), "<unk>", "<image>", "<video>"]
+    made = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        additional_special_tokens=["<image>", "<video>"],
+        padding_side="left",
+    )
+
+
+__all__ = [
+    "IMAGE",
+    "PAD",
+    "SIDE",
+    "VIDEO",
+    "batch",
+    "onevision_pictures",
+    "pictures",
+    "processor",
+    "row",
+    "stock",
+    "tiled",
+]

@@ -18,8 +18,8 @@ from ..graph import Graph
 from ..plan import Plan, plan
 from ..result import Row
 from ..run import execute
-from .decoding import Decoding, decoding, padding
-from .graft import HANDLES, PROMPT, STATE, Form, Media, unknown_param
+from .decoding import Decoding, asked_for, decoding, padding
+from .graft import HANDLES, PLURAL, PROMPT, STATE, Form, Media, unknown_param
 from .inputs import NAMES, InputRow, read_rows
 from .methods import forms, settings_of
 from .parts import Live, live
@@ -146,12 +146,12 @@ class Compressed:
             if "input_ids" in given:
                 raise PromptError("generate: inputs and input_ids are both given; wanted one of them")
             given["input_ids"] = inputs
-        config = self.model.generation_config if generation_config is None else generation_config
-        rows = read_rows(parts, given, padding(config, kwargs))
+        said = asked_for(self.model, generation_config, kwargs)
+        rows = read_rows(parts, given, padding(said))
         ids: Tensor = given["input_ids"]
         language = parts.facts.language
         assert language is not None
-        how = decoding(config, kwargs, length=ids.shape[1], longest=language.max_length, seed=seed)
+        how = decoding(said, length=ids.shape[1], longest=language.max_length, seed=seed)
         begun = [self._row(number, row) for number, row in enumerate(rows)]
         new = self._answers(begun, how)
         filled = [[*answer, *[how.pad] * (max(map(len, new)) - len(answer))] for answer in new]
@@ -203,7 +203,9 @@ class Compressed:
             for one in media:
                 form = self._forms[one]
                 if isinstance(form, LoomError):
-                    raise form
+                    raise GraphError(
+                        f"generate: {PLURAL[one]} came, for which {self!r} does not work: {form}"
+                    ) from form
                 chosen.append(form)
             self._graphs[media] = wired(chosen)
         return self._graphs[media]

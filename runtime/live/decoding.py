@@ -91,29 +91,40 @@ class Decoding:
         }
 
 
-def decoding(
-    config: Any, given: Mapping[str, Any], *, length: int, longest: int, seed: int | None
-) -> Decoding:
-    """What `given` and the model's GenerationConfig say; `given` comes first.
+def asked_for(model: Any, config: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What `given` says, before the GenerationConfig `config` (if any), before that of the model.
+
+    Errors: GraphError for arguments that there are not, and for those that would change the answer and are
+    not done here.
+    """
+    own = model.generation_config
+    usual: dict[str, Any] = type(own)().to_dict()
+    said = dict.fromkeys(usual)
+    for one in (own, config):
+        said |= {} if one is None else {n: v for n, v in one.to_dict().items() if v is not None}
+    _check_names(given, said)
+    if said["max_length"] == usual["max_length"]:
+        said["max_length"] = None  # transformers 5.5 writes its default there
+    said |= given
+    _check_idle(said, usual)
+    return said
+
+
+def decoding(said: Mapping[str, Any], *, length: int, longest: int, seed: int | None) -> Decoding:
+    """How to decode, of what is asked for.
 
     length: of the padded prompt. longest: positions of the model. seed: None: drawn from torch's own
-    generator, as the plain model's samples are. Errors: GraphError for whatever is not done here.
+    generator, as the plain model's samples are. Errors: GraphError for lengths that leave no room, and for
+    a temperature of 0.
     """
-    said: dict[str, Any] = config.to_dict()
-    _check_names(given, said)
-    given = {name: value for name, value in given.items() if value is not None}
-    said = {**said, **given}
     sampled = bool(said.get("do_sample"))
-    _check_idle(said, type(config)().to_dict(), sampled)
     eos = _ids(said.get("eos_token_id"))
     pad = _ids(said.get("pad_token_id")) or eos or (0,)
-    most = _most({**said, **_chosen(given)}, length, longest)
-    temperature, top_k, top_p = (_or(said.get(name), 1) for name in ("temperature", "top_k", "top_p"))
-    top_k = _or(said.get("top_k"), 50)
+    top_k, top_p = _or(said.get("top_k"), 50), _or(said.get("top_p"), 1.0)
     return Decoding(
-        max_new_tokens=most,
+        max_new_tokens=_most(said, length, longest),
         min_new_tokens=max(said.get("min_new_tokens") or 0, (said.get("min_length") or 0) - length, 0),
-        temperature=_temperature(temperature) if sampled else 0.0,
+        temperature=_temperature(_or(said.get("temperature"), 1.0)) if sampled else 0.0,
         top_p=float(top_p) if sampled and top_p < 1 else None,
         top_k=int(top_k) if sampled and top_k else None,
         seed=_seed(seed) if sampled else 0,
@@ -122,9 +133,8 @@ def decoding(
     )
 
 
-def padding(config: Any, given: Mapping[str, Any]) -> int | None:
+def padding(said: Mapping[str, Any]) -> int | None:
     """The id that is padding in a prompt without attention_mask; None when an end token may be it."""
-    said = {**config.to_dict(), **given}
     pad, eos = _ids(said.get("pad_token_id")), _ids(said.get("eos_token_id"))
     return pad[0] if pad and pad[0] not in eos else None
 
@@ -139,8 +149,9 @@ def _check_names(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
             raise GraphError(f"generate: no argument is called {name!r}{did_you_mean(name, TAKEN)}")
 
 
-def _check_idle(said: Mapping[str, Any], usual: Mapping[str, Any], sampled: bool) -> None:
+def _check_idle(said: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
     """Refuse a setting, given or the model's own, that would change the answer and is not done here."""
+    sampled = bool(said.get("do_sample"))
     for name, value in said.items():
         idle = name in TAKEN or name in OTHERS or name in IDLE or name.startswith("_")
         if idle or _nothing(value) or value in (NEUTRAL.get(name), usual.get(name)):
@@ -155,13 +166,6 @@ def _check_idle(said: Mapping[str, Any], usual: Mapping[str, Any], sampled: bool
 
 def _nothing(value: Any) -> bool:
     return value is None or value is False or (isinstance(value, list | tuple | dict) and not value)
-
-
-def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A length that is given comes before one that the configuration has in other words."""
-    if "max_length" in given and "max_new_tokens" not in given:
-        return {"max_new_tokens": None}
-    return {}
 
 
 def _most(said: Mapping[str, Any], length: int, longest: int) -> int:

@@ -33,6 +33,7 @@ LOADERS: Mapping[str, frozenset[Media]] = {
     "load_video": frozenset({"video"}),
 }
 BOTH: frozenset[Media] = frozenset({"image", "video"})
+PLURAL: Mapping[Media, str] = {"image": "pictures", "video": "clips"}
 
 
 @dataclass(frozen=True)

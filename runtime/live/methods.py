@@ -7,17 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import LoomError
+from ..errors import GraphError, LoomError
 from ..graph import Graph
 from ..layers import builtin_graphs, locate
 from ..yamlfile import load
-from .graft import BOTH, Form, Media, graft
+from .graft import PLURAL, Form, Media, graft
 from .parts import Family
 
 # A method whose graph for a family is more than the same steps on another base.
-OWN: Mapping[tuple[str, Family], str] = {
-    ("visionzip", "llava_next"): "visionzip_next",
-    ("prunevid", "llava_onevision"): "prunevid_onevision",
+OWN: Mapping[tuple[str, Family, Media], str] = {
+    ("visionzip", "llava_next", "image"): "visionzip_next",
+    ("visionzip", "llava_onevision", "image"): "visionzip_onevision",
+    ("visionzip", "llava_onevision", "video"): "visionzip_onevision_video",
+    ("prunevid", "llava_onevision", "video"): "prunevid_onevision",
 }
 _PICTURES = ("base/llava15", "base/llava_next")
 # What stands in the place of a base that a graph extends, for this family's pictures and clips.
@@ -43,7 +45,7 @@ def forms(method: str | Path | Graph, family: Family, grid: int) -> dict[Media, 
             if isinstance(method, Graph):
                 form = graft(method)
             else:
-                form = _pooled(graft(_loaded(method, family, bases)), grid, bases)
+                form = _pooled(graft(_loaded(method, family, media)), grid, bases)
         except LoomError as error:
             found[media] = error
             continue
@@ -62,18 +64,19 @@ def _pooled(form: Form, grid: int, bases: Mapping[str, str]) -> Form:
     return form
 
 
-def _loaded(method: str | Path, family: Family, bases: Mapping[str, str]) -> Graph:
-    name = str(method).removesuffix(".yaml")
+def _loaded(method: str | Path, family: Family, media: Media) -> Graph:
+    name, bases = str(method).removesuffix(".yaml"), BASES[family][media]
     if name in builtin_graphs() and not Path(str(method)).is_file():
-        method = OWN.get((name, family), name)
+        method = OWN.get((name, family, media), name)
         bases = {} if name.startswith("base/") else bases
     return load(locate(str(method)), instead=bases)
 
 
-def _other(form: Form, media: Media) -> LoomError:
-    made, wanted = ("pictures", "clips") if media == "video" else ("clips", "pictures")
-    assert form.media != BOTH
-    return LoomError(f"{form.graph.title!r} is for {made}, but {wanted} came; compress with another graph")
+def _other(form: Form, media: Media) -> GraphError:
+    [made] = form.media
+    return GraphError(
+        f"compress.graph: {form.graph.title!r} is for {PLURAL[made]}; for {PLURAL[media]} take another graph"
+    )
 
 
 def settings_of(form: Form, settings: Mapping[str, Any]) -> Form:
