@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -19,6 +20,7 @@ import typer
 
 from ..errors import Cancelled, LoomError
 
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 FAILED, BAD_USAGE, STOPPED = 1, 2, 130
 
 
@@ -62,12 +64,16 @@ def _tell(error: BaseException, text: str, debug: bool, as_json: bool) -> None:
     if debug:
         traceback.print_exception(error)
     else:
-        typer.echo(
-            "\n".join([f"error: {text}" if text != "stopped" else text, *map(_indented, notes)]), err=True
-        )
+        lines = [f"error: {text}" if text != "stopped" else text, *map(_indented, notes)]
+        typer.echo(harmless("\n".join(lines)), err=True)
     if as_json:
         facts = {"type": type(error).__name__, "message": str(error), "notes": notes}
         typer.echo(json.dumps({"ok": False, "error": facts}))
+
+
+def harmless(text: str) -> str:
+    """A message without control characters, which files by others may hold and terminals obey."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _indented(note: str) -> str:
@@ -79,7 +85,7 @@ def _plain_warnings() -> Iterator[None]:
     """Warnings as `warning: text` on stderr, without the line of code that raised them."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        typer.echo(f"warning: {message}", err=True)
+        typer.echo(f"warning: {harmless(str(message))}", err=True)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

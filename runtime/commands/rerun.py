@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def rerun(
     quiet: bool = False,
     verbose: bool = False,
     result_file: Path | None = None,
+    saving: Sequence[str] = (),
 ) -> None:
     """Run a recipe again, print the results as `run` does, and say which are those that the file holds."""
     path = Path(asked.graph)
@@ -39,6 +41,7 @@ def rerun(
         quiet=quiet,
         verbose=verbose,
         result_file=result_file,
+        saving=saving,
         planning=again,
     )
     if as_json or quiet:

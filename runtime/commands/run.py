@@ -27,7 +27,7 @@ from ..run import execute
 from ..trace import ChromeTrace, JsonLines
 from ..values import Answer, Table
 from ..yamlfile import load
-from .guard import Phase
+from .guard import Phase, harmless
 from .record import recorded
 from .save import save, save_targets
 from .show import Cells, seconds_text, show_table, show_text, size_text
@@ -83,7 +83,7 @@ def command(asked: Asked, verb: str) -> str:
 
 def warn(text: str) -> None:
     """A line on stderr."""
-    typer.echo(f"warning: {text}", err=True)
+    typer.echo(f"warning: {harmless(text)}", err=True)
 
 
 def options(asked: Asked) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ def check_files(path: Path, recipe: RunRecipe, replaced: Mapping[str, Any]) -> l
     problems = [
         _gone(path, one)
         for one in recipe.files
-        if one.at not in replaced and file_fingerprint(one.path) != one.fingerprint
+        if one.at not in replaced and _print(one.path) != one.fingerprint
     ]
     if problems:
         raise GraphError("\n".join(problems))
@@ -92,7 +93,7 @@ def check_files(path: Path, recipe: RunRecipe, replaced: Mapping[str, Any]) -> l
 def _gone(path: Path, one: FilePrint) -> str:
     """What is wrong with a recorded file, and the words that replace it."""
     word, where = (f"--set {one.at}", one.at) if "." in one.at else (one.at, f"params.{one.at}")
-    if file_fingerprint(one.path) == MISSING_FILE:
+    if _print(one.path) == MISSING_FILE:
         return (
             f"{where}: {one.path}, which {path} was made from, is not there any more; if it was moved, say "
             f"{word}=FILE"
@@ -105,7 +106,12 @@ def _gone(path: Path, one: FilePrint) -> str:
 
 def _prints(value: Any) -> list[str]:
     paths = value if isinstance(value, tuple) else (value,)
-    return [file_fingerprint(one) for one in paths if isinstance(one, Path)]
+    return [_print(one) for one in paths if isinstance(one, Path)]
+
+
+def _print(path: Path | str) -> str:
+    """The fingerprint of a file or folder; of a device or a pipe, which may never end, as if it were gone."""
+    return file_fingerprint(path) if os.path.isfile(path) or os.path.isdir(path) else MISSING_FILE
 
 
 def changes(path: Path, recipe: RunRecipe, plan: Plan, replaced: Collection[str]) -> Iterator[str]:

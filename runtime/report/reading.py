@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MOST_TEXT = 8 * 2**20  # bytes of a recipe
+MOST_CHUNKS = 100_000  # of a PNG
 MOST_RESULT = 512 * 2**20  # bytes of a result file
 RESULT_FORMAT = 1
 MARK = "tokenloom_result"  # the key that says a JSON file is a result
@@ -101,7 +102,9 @@ def _png_text(path: Path) -> str | None:
     head = KEYWORD.encode("latin-1") + b"\0"
     with _opened(path) as file:
         file.seek(len(PNG))
-        while len(start := file.read(8)) == 8:
+        for _ in range(MOST_CHUNKS):
+            if len(start := file.read(8)) < 8:
+                break
             length, kind = struct.unpack(">I4s", start)
             if kind != b"tEXt" or length > MOST_TEXT:
                 file.seek(length + 4, 1)

@@ -24,6 +24,7 @@ from .record import with_values
 
 RANDOM = "random weights: this text means nothing"
 MOST_ROWS = 200  # of a table
+DEEPEST = 6  # of values within values
 PLAIN = ("str", "Answer", "Table", "Picture")  # kinds of results that have a place of their own
 COLUMNS = ("stage", "node", "tokens", "FLOPs", "seconds", "memory", "cached")
 
@@ -220,15 +221,18 @@ def _others(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, _told(value)
 
 
-def _told(value: Any) -> str:
+def _told(value: Any, deep: int = 0) -> str:
     """A value in a line, as JSON has it: `Patches 30 x 64 float32`."""
+    if deep > DEEPEST:
+        return "…"
     if isinstance(value, dict) and {"type", "shape", "dtype"} <= value.keys():
-        return f"{value['type']} {' x '.join(map(str, value['shape']))} {value['dtype']}"
+        shape = value["shape"] if isinstance(value["shape"], list) else []
+        return f"{value['type']} {' x '.join(map(str, shape))} {value['dtype']}"
     if isinstance(value, dict) and {"type", "text"} == value.keys():
         return str(value["text"])
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_told(one)}" for name, one in value.items())
-    return ", ".join(map(_told, value)) if isinstance(value, list) else str(value)
+        return ", ".join(f"{name}: {_told(one, deep + 1)}" for name, one in value.items())
+    return ", ".join(_told(one, deep + 1) for one in value) if isinstance(value, list) else str(value)
 
 
 # -- what it was made of -------------------------------------------------------------------------------------

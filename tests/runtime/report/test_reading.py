@@ -147,6 +147,15 @@ def test_parts_of_another_kind_are_refused(result: dict[str, Any], worth: Any) -
             assert str(error).startswith(head)  # noqa: PT017
 
 
+@pytest.mark.parametrize("worth", [float("nan"), float("inf"), -1, 10**400, True])
+def test_numbers_that_no_machine_measures_are_refused(result: dict[str, Any], worth: float) -> None:
+    """They would only fail later, on the page."""
+    HERE.write_text(json.dumps({**result, "seconds": worth}))
+    assert message_of(lambda: read_result(HERE)) == (
+        "x.json: the result has not the form that tokenloom writes: seconds is of another kind"
+    )
+
+
 def test_a_missing_part_is_named(result: dict[str, Any]) -> None:
     """Of a result file, too."""
     facts = {name: value for name, value in result["recipe"].items() if name != "params"}

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.runtime.report.toys import call, forget_plugins, mine
-from tokenloom.runtime.report import again
 from tokenloom.runtime.report.recipe import checksum
+from tokenloom.runtime.versions import versions
 
 SHAPES = Path(__file__).parents[3] / "examples" / "media" / "shapes.png"
 
@@ -85,6 +86,16 @@ def test_a_rerun_can_be_rerun(folder: Path) -> None:
     assert done.stderr == "other than in r.json: answer, seen, counts\n"
     assert outputs_of("rerun", "r.json")["answer"] == "hihihi"
     assert before["answer"] == "hihi"
+
+
+def test_a_saved_picture_is_rerun(folder: Path) -> None:
+    """What `--save` writes has the recipe inside; the rerun saves the same file."""
+    assert mine("run", "words.yaml", "words=hi.txt", "--save", "seen=a.png").exit_code == 0
+    done = mine("rerun", "a.png", "--save", "seen=b.png")
+    assert done.stderr == "the same as in a.png: seen\n"
+    with Image.open("a.png") as first, Image.open("b.png") as second:
+        assert first.tobytes() == second.tobytes()
+    assert mine("rerun", "b.png", "-q").stdout.startswith("answer: hihi\n")
 
 
 def test_a_failed_run_is_rerun(folder: Path) -> None:
@@ -172,6 +183,21 @@ def test_other_code_is_told(folder: Path) -> None:
     )
 
 
+def test_a_recipe_that_names_a_device_does_not_hang(folder: Path) -> None:
+    """/dev/zero never ends."""
+    ran("words.yaml", "words=hi.txt")
+    edit(files=[{"at": "words", "path": "/dev/zero", "fingerprint": "0"}])
+    assert mine("rerun", "r.json").stderr.startswith("error: params.words: /dev/zero, which r.json was made")
+
+
+def test_a_recipe_cannot_command_the_terminal(folder: Path) -> None:
+    """Control characters in messages are replaced."""
+    ran("words.yaml", "words=hi.txt")
+    edit(files=[{"at": "\x1b[2Jwords", "path": "\x07x", "fingerprint": "0"}], versions={"\x1b[31m": "1"})
+    done = mine("rerun", "r.json")
+    assert done.stderr.startswith("error: params.\ufffd[2Jwords: \ufffdx, which ")
+
+
 def test_other_versions_are_told(folder: Path) -> None:
     """Only those that differ, in one line."""
     ran("words.yaml", "words=hi.txt")
@@ -234,8 +260,8 @@ def test_another_checkpoint_is_an_error(folder: Path, monkeypatch: pytest.Monkey
         "the old one as checkpoint=..., or say checkpoint=tiny-random to take it as it is\n"
     )
     assert mine("rerun", "r.json", "checkpoint=tiny-random").exit_code == 0
-    here = again.versions()
-    monkeypatch.setattr(again, "versions", lambda: {**here, "tokenloom": "9.9"})
+    newer = {**versions(), "tokenloom": "9.9"}
+    monkeypatch.setattr("tokenloom.runtime.report.again.versions", lambda: newer)
     done = mine("rerun", "r.json")
     assert done.exit_code == 0
     assert done.stderr.splitlines()[1] == (
