@@ -82,8 +82,7 @@ def _read(path: Path) -> Mask:
 
 def check_masks(where: str, masks: Sequence[Mask], sizes: Sequence[Size], how: Painted) -> None:
     """A MediaError unless there is one mask for all pictures of these sizes or one for each, and they fit."""
-    if not masks:
-        raise MediaError(f"{where}: an empty list; give one mask for all pictures, or one for each")
+    _check_some(where, masks)
     if len(masks) not in (1, len(sizes)):
         pictures = "1 picture" if len(sizes) == 1 else f"{len(sizes)} pictures"
         raise MediaError(f"{where}: {len(masks)} masks for {pictures}; give one for all, or one for each")
@@ -99,6 +98,7 @@ def check_masks(where: str, masks: Sequence[Mask], sizes: Sequence[Size], how: P
 
 def check_paint(where: str, masks: Sequence[Mask], how: Painted) -> None:
     """A MediaError when nothing is painted on any of the masks."""
+    _check_some(where, masks)
     strongest = max(int(mask.level.max()) for mask in masks)
     if strongest < how.threshold:
         names = masks[0].name if len(masks) == 1 else f"all {len(masks)} masks"
@@ -108,6 +108,11 @@ def check_paint(where: str, masks: Sequence[Mask], how: Painted) -> None:
             f"{where}: {what} is painted on {names}, wanted a level of {how.threshold} or more "
             f"(threshold); {advice}"
         )
+
+
+def _check_some(where: str, masks: Sequence[Mask]) -> None:
+    if not masks:
+        raise MediaError(f"{where}: an empty list; give one mask for all pictures, or one for each")
 
 
 def painted_patches(where: str, masks: Sequence[Mask], source: Source, how: Painted) -> Tensor:

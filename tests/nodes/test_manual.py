@@ -273,6 +273,7 @@ def foreseen(known: KnownTokens | None, wired: tuple[str, ...] = (), **settings:
             {"indices": (0,), "include_cls": True},
             "select_manual.include_cls: the tower has no [CLS] token; set include_cls: false",
         ),
+        (None, {"mask": ()}, "select_manual.mask: an empty list; give one mask for all pictures, or one for"),
         (None, {"mask": Path("none.png")}, "select_manual.mask: none.png: no such file; give the path of a"),
     ],
 )
