@@ -115,10 +115,16 @@ def _foresee(
             "select_manual.tokens: patches were dropped before, and which is only known when it runs; "
             "wire select_manual to encode_vision, or to tokens that were merged and not dropped"
         )
-    counted = tokens.grid and each_tile and indices is not None and mask is None and not _wired(chosen)
-    some = replace(tokens, per_tile=None, grid=False, complete=False, varies=tokens.varies or not counted)
+    exact = tokens.grid and tiles == 1 and mask is None and not _wired(chosen)
+    return _known(tokens, indices if exact else None, include_cls)
+
+
+def _known(tokens: KnownTokens, indices: tuple[int, ...] | None, include_cls: bool) -> KnownPair:
+    """What is known of both outputs. indices: all that is chosen of each tile, None: not known."""
+    varies = tokens.varies or indices is None
+    some = replace(tokens, per_tile=None, grid=False, complete=False, varies=varies)
     kept, rest = replace(some, cls_token=tokens.cls_token and include_cls), replace(some, cls_token=False)
-    if not counted or indices is None or tokens.per_tile is None or tokens.cls_token is None:
+    if indices is None or tokens.per_tile is None or tokens.cls_token is None:
         return KnownPair(kept=kept, rest=rest)
     return KnownPair(
         kept=replace(kept, per_tile=len(indices) + bool(kept.cls_token)),

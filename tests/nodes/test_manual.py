@@ -305,6 +305,33 @@ def test_a_wired_table_is_a_choice() -> None:
     assert foreseen(KNOWN, indices=(0,), include_cls=True).kept.cls_token is True
 
 
+@pytest.mark.parametrize("include_cls", [False, True])
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_a_plan_knows_how_many_numbers_there_are(tiles: int, include_cls: bool) -> None:
+    """Of one tile, and of each tile; with a table or a mask it depends."""
+    patches = made_patches(square_source(tiles, 4, 4))
+    known = KnownTokens(
+        tiles=tiles, per_tile=17, cls_token=True, cls_scores=True, patches=(4, 4), grid=True, complete=True
+    )
+    settings: dict[str, Any] = {"indices": (7, 2, 0), "each_tile": tiles > 1, "include_cls": include_cls}
+    pair, picked = foreseen(known, **settings), select_manual(patches, **settings)
+    assert pair.kept.total == len(picked.kept)
+    assert pair.rest.total == len(picked.rest)
+    assert (pair.kept.varies, pair.kept.cls_token) == (False, include_cls)
+    assert foreseen(known, wired=("chosen",), **settings).kept.varies
+    assert foreseen(known, **settings | {"each_tile": False}).kept.varies is (tiles > 1)
+
+
+def test_a_plan_refuses_patches_that_may_be_gone() -> None:
+    """After a selection only the run knows which are left."""
+    with pytest.raises(LoomError) as error:
+        foreseen(KnownTokens(complete=False), indices=(0,))
+    assert str(error.value) == (
+        "select_manual.tokens: patches were dropped before, and which is only known when it runs; "
+        "wire select_manual to encode_vision, or to tokens that were merged and not dropped"
+    )
+
+
 def test_a_plan_refuses_a_drawing_of_another_size() -> None:
     """mask_to_indices, where the sizes of both are known."""
     assert mask_to_indices.foresee is not None
