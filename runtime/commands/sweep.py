@@ -197,12 +197,17 @@ def _check_quality(made: Sweep, plot: Path | None, y: str | None) -> None:
         )
 
 
+def interactive() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirm(made: Sweep, yes: bool) -> None:
     """Ask before very many rows. Errors: SweepError where nobody can answer."""
     if len(made) <= MANY or yes:
         return
     told = f"{len(made.grid):,} combinations of {len(made.items):,} items are {len(made):,} runs"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not interactive():
         raise SweepError(f"sweep: {told}; say --yes if that is meant, or --limit N for the first N items")
     if not typer.confirm(f"{told}. Go on?", err=True):
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ..cache import Cache
 from ..plan import Plan
@@ -26,6 +27,15 @@ class Spent(NamedTuple):
     seconds: float
     flops: int | None
     tokens: Mapping[str, int]
+
+
+def ledger_of(cache: Cache | None) -> Ledger:
+    """The ledger beside a cache: one per cache and process."""
+    if cache is None:
+        return Ledger(None)
+    if cache not in _ledgers:
+        _ledgers[cache] = Ledger(cache)
+    return _ledgers[cache]
 
 
 class Ledger:
@@ -64,6 +74,9 @@ class Ledger:
             text = "".join(json.dumps([key, *spent]) + "\n" for key, spent in new.items())
             with suppress(OSError):  # the cache may be read-only; then the next process measures again
                 _append(self._path, text.encode())
+
+
+_ledgers: WeakKeyDictionary[Cache, Ledger] = WeakKeyDictionary()
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -25,7 +25,7 @@ from .gauge import Gauge
 from .grid import Combination, Grid, read_grid
 from .identity import graph_hash, graph_name, identity, plain
 from .items import Item, read_items
-from .ledger import Ledger
+from .ledger import ledger_of
 from .problems import Problems
 from .resume import finished, key_of, row_key
 from .worker import Worker
@@ -147,7 +147,7 @@ class Sweep:
         self, pairs: Iterable[tuple[Item, Combination]], cache: Cache | None
     ) -> Iterator[tuple[Item, Combination, Row]]:
         """A row of each pair. Errors: whatever a node raises, with a note saying where it was."""
-        worker = Worker(self, Ledger(cache), cache)
+        worker = Worker(self, ledger_of(cache), cache)
         for item, combination in pairs:
             try:
                 row = worker.row(item, combination)

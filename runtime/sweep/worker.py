@@ -57,6 +57,7 @@ class Worker:
         result, spent = self._done(made)
         found = sweep.gauge.take(result)
         stages = {id: one for id, one in spent.items() if id not in (STATE, LOGITS)}
+        counted = [one.flops for one in stages.values() if one.flops is not None]
         return {
             **self.head(item, combination),
             "answer": found.answer,
@@ -64,7 +65,7 @@ class Worker:
             "tokens": found.tokens,
             "tokens_placed": found.placed,
             "tokens_mean": found.mean,
-            "flops": sum(one.flops or 0 for one in stages.values()),
+            "flops": sum(counted) if counted else None,
             "flops_prompt": found.prefill,
             "kl": self._kl(item, combination, found),
             "seconds": sum(one.seconds for one in stages.values()),
