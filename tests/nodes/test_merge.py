@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -14,6 +15,7 @@ from tokenloom.nodes.merge import merge_contextual
 from tokenloom.nodes.select import select_dominant
 from tokenloom.runtime.errors import BudgetError
 from tokenloom.runtime.foreseen import KnownTokens
+from tokenloom.runtime.registry import all_nodes
 from tokenloom.runtime.values import Kind, Tokens
 
 from ..towers import made_patches, square_source
@@ -210,6 +212,40 @@ def test_presets() -> None:
     """The targets that belong to a published token count."""
     picked = select_dominant(made_patches(square_source(1, 9, 9)), preset=64)
     assert len(merge_contextual(picked.kept, picked.rest, preset=64)) == 64
+
+
+def test_a_tile_with_little_left_over_may_get_fewer_targets() -> None:
+    """short: fewer; a tile without any gets none."""
+    kept, rest = select_dominant(made_patches(square_source(3)), keep=4)
+    left = rest.select(torch.tensor([0, 1, 2, 3, 4, 5, 6]))  # six of the first tile, one of the second
+    merged = merge_contextual(kept, left, targets=3, short="fewer")
+    assert merged.home.bincount(minlength=3).tolist() == [7, 5, 4]
+
+
+def test_what_varies_is_refused_by_a_plan() -> None:
+    """Unless fewer will do; then the result varies, too."""
+    node = all_nodes()["merge_contextual"]
+    assert node.foresee is not None
+    widgets = {name: widget.default for name, widget in node.widgets.items()}
+    kept, rest = KnownTokens(varies=True, cls_token=True), KnownTokens(varies=True, cls_token=False)
+    with pytest.raises(BudgetError) as error:
+        node.foresee(kept, rest, **widgets)
+    assert str(error.value) == (
+        "merge_contextual.targets: how many tokens a tile has depends on what the pictures show here, and may "
+        "be fewer; set short: fewer"
+    )
+    assert node.foresee(kept, rest, **widgets | {"short": "fewer"}) == replace(kept, grid=False)
+    assert node.foresee(kept, rest, **widgets | {"targets": 0}) == replace(kept, grid=False)
+
+
+def test_all_tokens_merged_are_all_spoken_for() -> None:
+    """Without `kept`; there is no [CLS] among the result."""
+    node = all_nodes()["merge_contextual"]
+    assert node.foresee is not None
+    widgets = {name: widget.default for name, widget in node.widgets.items()}
+    rest = KnownTokens(per_tile=17, cls_token=True, grid=True, complete=True)
+    known = node.foresee(None, rest, **widgets)
+    assert known == replace(rest, per_tile=10, cls_token=False, grid=False)
 
 
 @pytest.mark.gpu

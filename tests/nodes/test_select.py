@@ -14,6 +14,7 @@ from tokenloom.nodes.select import select_dominant, select_top
 from tokenloom.runtime.budget import check_one
 from tokenloom.runtime.errors import BudgetError, LoomError, NeedError
 from tokenloom.runtime.foreseen import KnownPair, KnownTokens
+from tokenloom.runtime.registry import all_nodes
 from tokenloom.runtime.values import Kind, Tokens
 
 from ..towers import made_patches, square_source
@@ -279,3 +280,53 @@ def test_a_budget_is_given_in_one_way() -> None:
         select_dominant(made_patches(square_source(1, 3, 3)), total=9, ratio=0.5)
     with pytest.raises(BudgetError, match="merge_contextual: total 9 and preset 64"):
         merge_contextual(None, made_patches(square_source(1, 3, 3)), total=9, preset=64)
+
+
+VARIES = KnownTokens(tiles=2, cls_token=True, cls_scores=True, varies=True)
+
+
+def foreseen(name: str, known: KnownTokens, **widgets: Any) -> Any:
+    node = all_nodes()[name]
+    assert node.foresee is not None
+    return node.foresee(known, **{key: widget.default for key, widget in node.widgets.items()} | widgets)
+
+
+@pytest.mark.parametrize(
+    ("node", "widgets", "where", "way_out"),
+    [
+        ("select_dominant", {}, "select_dominant.keep", "set short: fewer"),
+        ("select_dominant", {"total": 9}, "select_dominant.total", "set short: fewer"),
+        ("select_dominant", {"ratio": 0.5}, "select_dominant.ratio", "set short: fewer"),
+        ("select_top", {}, "select_top.keep", "use select_dominant with short: fewer"),
+    ],
+)
+def test_a_number_of_tiles_that_nobody_has_counted(
+    node: str, widgets: dict[str, Any], where: str, way_out: str
+) -> None:
+    """Refused while planning, because a tile may have fewer; a part of them goes, if [CLS] does not count."""
+    with pytest.raises(BudgetError) as error:
+        foreseen(node, VARIES, **widgets)
+    assert str(error.value) == (
+        f"{where}: how many tokens a tile has depends on what the pictures show here, and may be fewer; "
+        f"{way_out}"
+    )
+    assert foreseen("select_dominant", VARIES, ratio=0.5, cls_token="extra").kept.varies
+    assert foreseen("select_dominant", VARIES, short="fewer").kept.varies
+
+
+def test_a_tile_with_fewer_may_keep_them_all() -> None:
+    """short: fewer, as run and as planned; [CLS] keeps its place."""
+    tokens = scored([0, 0.1, 0.9, 0.3], [0, 0.5, 0.6, 0.7]).select(torch.tensor([0, 1, 2, 3, 4, 6]))
+    assert places(select_dominant(tokens, keep=3, short="fewer").kept) == [-1, 1, 2, -1, 4]
+    assert places(select_dominant(tokens, keep=3, short="fewer", cls_token="drop").kept) == [0, 1, 2, 4]
+    assert places(select_dominant(tokens, keep=0, short="fewer").kept) == [-1, -1]
+    known = KnownTokens(per_tile=4, cls_token=True, cls_scores=True)
+    pair = foreseen("select_dominant", known, keep=9, short="fewer")
+    assert (pair.kept.per_tile, pair.rest.per_tile) == (4, 0)
+
+
+def test_what_is_left_is_no_grid() -> None:
+    """Neither output has every patch any more."""
+    known = KnownTokens(per_tile=10, cls_token=True, cls_scores=True, grid=True, complete=True)
+    pair = foreseen("select_dominant", known, keep=4)
+    assert [(side.grid, side.complete) for side in (pair.kept, pair.rest)] == [(False, False)] * 2
