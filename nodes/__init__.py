@@ -16,6 +16,7 @@ from .kv import compress_kv as compress_kv
 from .load_media import load_media as load_media
 from .manual import mask_to_indices as mask_to_indices
 from .manual import select_manual as select_manual
+from .mass import select_by_mass as select_by_mass
 from .media import load_image as load_image
 from .media import load_video as load_video
 from .merge import merge_contextual as merge_contextual
