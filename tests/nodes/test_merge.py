@@ -231,8 +231,8 @@ def test_what_varies_is_refused_by_a_plan() -> None:
     with pytest.raises(BudgetError) as error:
         node.foresee(kept, rest, **widgets)
     assert str(error.value) == (
-        "merge_contextual.targets: how many tokens a tile has depends on what the pictures show here, and may "
-        "be fewer; set short: fewer"
+        "merge_contextual.targets: how many tokens a tile has depends on what the pictures show here, and "
+        "may be fewer; set short: fewer"
     )
     assert node.foresee(kept, rest, **widgets | {"short": "fewer"}) == replace(kept, grid=False)
     assert node.foresee(kept, rest, **widgets | {"targets": 0}) == replace(kept, grid=False)
