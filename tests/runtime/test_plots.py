@@ -43,6 +43,7 @@ def test_series_have_a_legend() -> None:
     """One entry each, and the front."""
     points = [Point(x=1, y=1, series="visionzip"), Point(x=2, y=2, series="random", low=1, high=3)]
     legend = scatter(points, AXES).axes[0].get_legend()
+    assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["visionzip", "random", "Pareto front"]
 
 

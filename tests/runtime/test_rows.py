@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tokenloom.runtime import rows
 from tokenloom.runtime.errors import RowsError
 from tokenloom.runtime.rows import RowFile, read_rows
 
@@ -91,7 +90,7 @@ def test_a_full_disk_leaves_no_half_row(tmp_path: Path, monkeypatch: pytest.Monk
 
     with RowFile(path) as file:
         file.append({"a": 1})
-        monkeypatch.setattr(rows.os, "write", half)
+        monkeypatch.setattr(os, "write", half)
         with pytest.raises(RowsError) as error:
             file.append({"a": 2})
     assert str(error.value) == f"{path}: a row cannot be written: the disk took only a part of it"

@@ -123,7 +123,8 @@ def test_rows_of_another_sweep_are_refused(what: str, tmp_path: Path) -> None:
     """Nothing is added to them, and the error names both hashes."""
     out = tmp_path / "rows.jsonl"
     old = sweep(toy(), {}, DATA, output=out, cache=False)[0]
-    graph, data, options = toy(), [*DATA], dict[str, Any]()
+    graph, data = toy(), [*DATA]
+    options: dict[str, Any] = {}
     if what == "graph":
         graph.connect("number", "last.x")
     elif what == "data":
