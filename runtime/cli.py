@@ -326,6 +326,27 @@ def sweep(
 
 
 @app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="Such as examples/tiny/llava.yaml.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Folder of the run, default RECIPE.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR.")] = False,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")
+    ] = None,
+    device: Device = "auto",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the files.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train a tiny model as a recipe says."""
+    with guard(debug=debug) as phase:
+        from .commands.train import train as train_it
+
+        train_it(recipe, out, phase, resume=resume, until=until, device=device, quiet=quiet)
+
+
+@app.command()
 def nodes(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this node.")] = None,
     plugin: Plugins = None,

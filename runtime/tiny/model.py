@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,30 +11,11 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from .attention import register
+from .recipe import Sizes as Sizes
 from .samples import CHANGES, IGNORE, PATCH_CLASSES, PICTURE_LABELS, Batch
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Widths and depths of a tiny model."""
-
-    vision_width: int = 128
-    vision_layers: int = 6
-    vision_heads: int = 4
-    width: int = 128
-    layers: int = 6
-    heads: int = 4
-    mlp: int = 352
-    patch: int = 14
-    side: int = 112
-
-    @property
-    def grid(self) -> int:
-        """Patches along one side of a picture."""
-        return self.side // self.patch
 
 
 class Seen(NamedTuple):
@@ -50,24 +30,38 @@ class Seen(NamedTuple):
 class TinyLlava(nn.Module):
     """CLIP tower, two-layer projector, Llama; `heads.*` serve the training only."""
 
-    def __init__(self, sizes: Sizes, vocabulary: int, *, motion_layer: int = 4) -> None:
+    def __init__(self, sizes: Sizes, vocabulary: int, *, motion_layer: int | None = None) -> None:
         super().__init__()
         attention = register()
-        self.sizes, self.motion_layer = sizes, motion_layer
+        self.sizes, self.motion_layer = sizes, sizes.motion_layer if motion_layer is None else motion_layer
         self.vision = CLIPVisionModel(
             CLIPVisionConfig(
-                hidden_size=sizes.vision_width, intermediate_size=4 * sizes.vision_width,
-                num_hidden_layers=sizes.vision_layers, num_attention_heads=sizes.vision_heads,
-                image_size=sizes.side, patch_size=sizes.patch, attn_implementation=attention,
+                hidden_size=sizes.vision_width,
+                intermediate_size=4 * sizes.vision_width,
+                num_hidden_layers=sizes.vision_layers,
+                num_attention_heads=sizes.vision_heads,
+                image_size=sizes.side,
+                patch_size=sizes.patch,
+                attn_implementation=attention,
             )
         )
         place_positions(self.vision.embeddings.position_embedding.weight, sizes.grid)
-        self.projector = nn.Sequential(nn.Linear(sizes.vision_width, sizes.width), nn.GELU(), nn.Linear(sizes.width, sizes.width))
+        self.projector = nn.Sequential(
+            nn.Linear(sizes.vision_width, sizes.width), nn.GELU(), nn.Linear(sizes.width, sizes.width)
+        )
         self.llm = LlamaForCausalLM(
             LlamaConfig(
-                vocab_size=vocabulary, hidden_size=sizes.width, intermediate_size=sizes.mlp,
-                num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads, num_key_value_heads=sizes.heads,
-                max_position_embeddings=4096, bos_token_id=1, eos_token_id=2, pad_token_id=0, attn_implementation=attention,
+                vocab_size=vocabulary,
+                hidden_size=sizes.width,
+                intermediate_size=sizes.mlp,
+                num_hidden_layers=sizes.layers,
+                num_attention_heads=sizes.heads,
+                num_key_value_heads=sizes.heads,
+                max_position_embeddings=4096,
+                bos_token_id=1,
+                eos_token_id=2,
+                pad_token_id=0,
+                attn_implementation=attention,
             )
         )
         self.heads = nn.ModuleDict(
@@ -103,7 +97,11 @@ class TinyLlava(nn.Module):
         x = torch.cat([embed(prefix).expand(size, -1, -1), visual, embed(batch.ids)], 1)
         mask, position = packing(batch.block, len(prefix) + rows)
         out = self.llm.model(
-            inputs_embeds=x, attention_mask=mask, position_ids=position, use_cache=False, output_hidden_states=True
+            inputs_embeds=x,
+            attention_mask=mask,
+            position_ids=position,
+            use_cache=False,
+            output_hidden_states=True,
         )
         seen = out.hidden_states[self.motion_layer][:, len(prefix) : len(prefix) + rows]
         return self.llm.lm_head(out.last_hidden_state[:, len(prefix) + rows :]), seen
@@ -150,9 +148,13 @@ def patch_losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
     scores = logits.flatten(0, -2).float()
     losses, at = {}, 0
     shown = labels.amax(-1) > 0
-    weight = torch.where(shown, 0.5 / shown.float().mean().clamp(min=1e-3), 0.5 / (1 - shown.float().mean()).clamp(min=1e-3))
+    weight = torch.where(
+        shown, 0.5 / shown.float().mean().clamp(min=1e-3), 0.5 / (1 - shown.float().mean()).clamp(min=1e-3)
+    )
     for n, (name, classes) in enumerate(PATCH_CLASSES.items()):
-        losses[name] = (F.cross_entropy(scores[:, at : at + classes], labels[:, n], reduction="none") * weight).mean()
+        losses[name] = (
+            F.cross_entropy(scores[:, at : at + classes], labels[:, n], reduction="none") * weight
+        ).mean()
         at += classes
     place = batch.place.flatten(0, 3)
     known = ~place.isnan().any(-1)

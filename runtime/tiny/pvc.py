@@ -28,15 +28,22 @@ TIME_WIDTH = 64
 class TinyPvc(TinyLlava):
     """An InternViT of one layer fewer (features are the last layer's), its last `temporal` layers progressive."""
 
-    def __init__(self, sizes: Sizes, vocabulary: int, *, motion_layer: int = 4, temporal: int = 2) -> None:
+    def __init__(
+        self, sizes: Sizes, vocabulary: int, *, motion_layer: int | None = None, temporal: int = 2
+    ) -> None:
         super().__init__(sizes, vocabulary, motion_layer=motion_layer)
         depth = sizes.vision_layers - 1
         width = sizes.vision_width
         self.vision: nn.Module = InternVLVisionModel(
             InternVLVisionConfig(
-                hidden_size=width, intermediate_size=4 * width, num_hidden_layers=depth,
-                num_attention_heads=sizes.vision_heads, image_size=[sizes.side] * 2, patch_size=[sizes.patch] * 2,
-                attention_bias=True, attn_implementation=register(),
+                hidden_size=width,
+                intermediate_size=4 * width,
+                num_hidden_layers=depth,
+                num_attention_heads=sizes.vision_heads,
+                image_size=[sizes.side] * 2,
+                patch_size=[sizes.patch] * 2,
+                attention_bias=True,
+                attn_implementation=register(),
             )
         )
         place_positions(self.vision.embeddings.position_embeddings, sizes.grid)
@@ -63,7 +70,9 @@ class TinyPvc(TinyLlava):
                 if len(hidden) == batch and frames == 1:
                     hidden = hidden.repeat_interleave(copies, 0)
                 between = self.temporal.layer(number)
-                hidden = between(hidden.unflatten(0, (batch, copies)), embedding.unflatten(0, (batch, copies))).flatten(0, 1)
+                hidden = between(
+                    hidden.unflatten(0, (batch, copies)), embedding.unflatten(0, (batch, copies))
+                ).flatten(0, 1)
             hidden = block.lambda_2 * block.mlp(block.layernorm_after(hidden)) + hidden
         visual = self._compress(hidden[:, 1:], time_K).unflatten(0, (batch, copies)).flatten(1, 2)
         shown = hidden if frames > 1 else hidden[copies - 1 :: copies]
@@ -76,7 +85,10 @@ class TinyPvc(TinyLlava):
     def _embed(self, x: Tensor) -> Tensor:
         embeddings: Any = self.vision.embeddings
         patches = embeddings.patch_embeddings.projection(x).flatten(2).mT
-        return torch.cat([embeddings.cls_token.expand(len(x), -1, -1), patches], 1) + embeddings.position_embeddings
+        return (
+            torch.cat([embeddings.cls_token.expand(len(x), -1, -1), patches], 1)
+            + embeddings.position_embeddings
+        )
 
     def _compress(self, hidden_KND: Tensor, time_K: Tensor) -> Tensor:
         grid = self.sizes.grid

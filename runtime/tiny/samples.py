@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -50,7 +50,14 @@ KINDS = tuple(OPTIONS)
 
 
 def make_sample(
-    tokenizer: PreTrainedTokenizerFast, seed: int, split: Split, index: int, *, frames: int, questions: int, grid: int
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    split: Split,
+    index: int,
+    *,
+    frames: int,
+    questions: int,
+    grid: int,
 ) -> Sample:
     """The sample of that number, a picture (`frames` 1) or a clip; the same every time."""
     clip = frames > 1
@@ -95,7 +102,9 @@ def _labels(scene: Scene, covered: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     attributes = np.zeros((things + 2, 4), np.int64)  # row 0 background, last row (-1) the tag
     for n, thing in enumerate(scene.things, 1):
         attributes[n, :3] = (
-            _COLOUR.index(thing.colour) + 1, _SHAPE.index(thing.shape) + 1, _SIZE.index(thing.size) + 1,
+            _COLOUR.index(thing.colour) + 1,
+            _SHAPE.index(thing.shape) + 1,
+            _SIZE.index(thing.size) + 1,
         )
     if scene.digit is not None:
         attributes[-1, 3] = scene.digit + 1
@@ -112,7 +121,9 @@ def _labels(scene: Scene, covered: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
             if thing.visible(moment):
                 c, s = _COLOUR.index(thing.colour), _SHAPE.index(thing.shape)
                 quadrant = 2 * (y > SIDE / 2) + (x > SIDE / 2)
-                picture[t, [c, len(_COLOUR) + s, pairs + c * len(_SHAPE) + s, quadrants + c * 4 + quadrant]] = 1
+                picture[
+                    t, [c, len(_COLOUR) + s, pairs + c * len(_SHAPE) + s, quadrants + c * 4 + quadrant]
+                ] = 1
         if scene.digit is not None and scene.shows_tag(moment):
             picture[t, digits + scene.digit] = 1
             place[t, -1] = [(corner + 8) / SIDE for corner in scene.tag]
@@ -148,6 +159,10 @@ class Batch:
     change: Tensor
     picture: Tensor
 
+    def to(self, device: torch.device | str, **how: Any) -> Batch:
+        """The same on another device. how: as of `Tensor.to`."""
+        return Batch(*(getattr(self, f.name).to(device, **how) for f in fields(self)))
+
 
 def collate(samples: list[Sample], pad: int) -> Batch:
     """Joined samples; padding is a block of its own (-1) without targets."""
@@ -161,6 +176,13 @@ def collate(samples: list[Sample], pad: int) -> Batch:
         return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
 
     return Batch(
-        stack("frames"), rows("ids", pad), rows("block", -1), rows("target", IGNORE), rows("kind", -1),
-        stack("patches"), stack("place"), stack("change"), stack("picture"),
+        stack("frames"),
+        rows("ids", pad),
+        rows("block", -1),
+        rows("target", IGNORE),
+        rows("kind", -1),
+        stack("patches"),
+        stack("place"),
+        stack("change"),
+        stack("picture"),
     )
