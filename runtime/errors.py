@@ -62,6 +62,10 @@ class RowsError(LoomError):
     """A file of result rows that cannot be read, gone on with, or written."""
 
 
+class ShapesError(LoomError):
+    """Coloured shapes that cannot be drawn, written or scored as asked."""
+
+
 class Cancelled(Exception):  # noqa: N818  (not an error)
     """The run was told to stop, and stopped between two nodes or two decode steps."""
 
