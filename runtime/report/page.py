@@ -45,7 +45,8 @@ table { border-collapse: collapse; font-size: .92rem; margin: .3rem 0; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem .1rem;
   border-bottom: 1px solid var(--line); }
-td { overflow-wrap: anywhere; }
+td { overflow-wrap: break-word; }
+.pairs td { overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 .right { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .bar { background: linear-gradient(var(--bar), var(--bar)) no-repeat left bottom / var(--share) 3px;
@@ -198,7 +199,7 @@ def pairs(rows: Iterable[tuple[Part, Part]]) -> Html:
     body = [element("tr", element("th", name, scope="row"), element("td", value)) for name, value in rows]
     if not body:
         return Html("")
-    return element("div", element("table", element("tbody", *body)), class_="scroll")
+    return element("div", element("table", element("tbody", *body), class_="pairs"), class_="scroll")
 
 
 def image(data: bytes, alt: str, *, kind: str = "image/png", width: int | None = None) -> Html:

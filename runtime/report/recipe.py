@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 KEYWORD = "tokenloom"  # of the chunk in a PNG
-OWN = "tokenloom.nodes."
+OWN = "tokenloom."  # modules of nodes that every tokenloom has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def recipe_of(plan: Plan, output: str = "") -> RunRecipe:
         title=graph.title,
         name=graph.at or "",
         graph=text,
-        params={name: plain(value) for name, value in params.items() if is_plain(value)},
+        params={name: plain(value) for name, value in params.items() if graph.params[name].widget},
         outputs=tuple(plan.outputs),
         until=plan.until,
         device=plan.device,
@@ -130,13 +130,6 @@ def checksum(facts: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def is_plain(value: Any) -> bool:
-    """True for what a graph file can hold: texts, numbers, paths, lists of them."""
-    if isinstance(value, tuple):
-        return all(map(is_plain, value))
-    return value is None or isinstance(value, str | int | float | Path)
-
-
 def plain(value: Any) -> Any:
     """A parameter's value as JSON: paths absolute, infinities as YAML writes them."""
     if isinstance(value, tuple):
@@ -150,7 +143,8 @@ def plain(value: Any) -> Any:
 
 def _given_in_python(plan: Plan) -> str:
     """Why a run cannot be repeated from its recipe: values that only Python can give."""
-    names = [name for name, value in plan.params.items() if not is_plain(value)]
+    params = plan.graph.params
+    names = [n for n, value in plan.params.items() if params[n].widget is None and value is not None]
     return f"{', '.join(names)} was given in Python, and is not written down" if names else ""
 
 

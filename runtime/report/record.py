@@ -19,7 +19,7 @@ from ..plan import Plan
 from ..result import Result, Row
 from ..values import Picture
 from .reading import MARK, RESULT_FORMAT
-from .recipe import RunRecipe, is_plain, recipe_of
+from .recipe import RunRecipe, recipe_of
 from .thumbnails import inputs_of
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def with_values(graph: Graph, values: Mapping[str, Any]) -> Graph:
     """The graph, for drawing: parameters have the values of a run as their defaults."""
     drawn = graph.copy()
     for name, param in graph.params.items():
-        if name in values and is_plain(values[name]):
+        if name in values and param.widget is not None:
             drawn.params[name] = replace(param, default=values[name])
     return drawn
 

@@ -60,7 +60,7 @@ def _title(name: str, ok: bool) -> str:
 
 def _head(facts: Mapping[str, Any], recipe: RunRecipe | None) -> Html:
     """Title, how it ended, where and when it ran."""
-    about = [facts["device"], facts["dtype"], "" if recipe is None else recipe.made]
+    about = [facts["device"], facts["dtype"], "" if recipe is None else _time(recipe)]
     about += [f"{seconds_text(facts['seconds'])} s"] if facts["seconds"] else []
     word = page.element(
         "strong", "done" if facts["ok"] else "failed", class_="good" if facts["ok"] else "bad"
@@ -69,6 +69,11 @@ def _head(facts: Mapping[str, Any], recipe: RunRecipe | None) -> Html:
     notes = [page.paragraph(f"note: {note}", class_="soft") for note in facts["notes"]]
     title = page.element("h1", facts["title"] or facts["graph"] or "A run of tokenloom")
     return page.element("header", title, page.paragraph(line, class_="soft"), *notes)
+
+
+def _time(recipe: RunRecipe) -> str:
+    """`2026-11-20 19:20:02 UTC`."""
+    return recipe.made.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _failure(facts: Mapping[str, Any]) -> Html:
@@ -177,7 +182,7 @@ def _cells(row: Row) -> Sequence[Part]:
     return (
         row.id,
         row.type if row.type != row.id else "",
-        row.tokens,
+        row.tokens.replace(" -> ", " \N{RIGHTWARDS ARROW} "),
         "" if row.flops is None else flops_text(row.flops),
         "" if row.cached else seconds_text(row.seconds),
         size_text(row.peak) if row.peak else "",
@@ -247,13 +252,16 @@ def _recipe(path: Path, recipe: RunRecipe | None) -> list[Html]:
     """Parameters, files, versions, and the graph as YAML."""
     if recipe is None:
         return []
-    files = [(one.at, one.path, page.code(one.fingerprint)) for one in recipe.files]
+    files = [
+        (one.at, page.joined(one.path, page.element("br"), page.code(one.fingerprint)))
+        for one in recipe.files
+    ]
     nodes = {node.file for node in recipe.nodes.values() if node.file}
     rows: list[tuple[Part, Part]] = [(name, version) for name, version in recipe.versions.items()]
     rows += [("nodes from", file) for file in sorted(nodes)]
     return [
         page.section("Parameters", page.pairs((name, _value(v)) for name, v in recipe.params.items())),
-        page.section("Files", page.table(("for", "path", "fingerprint"), files) if files else None),
+        page.section("Files", page.pairs(files)),
         page.section("Versions", page.pairs(rows)),
         page.section("Recipe", page.folded("the graph as YAML", page.block(recipe.graph or recipe.lost))),
     ]
@@ -281,7 +289,7 @@ def _picture_page(path: Path, recipe: RunRecipe) -> str:
     except LoomError as error:
         drawing = page.paragraph(f"cannot be drawn here: {error}", class_="soft")
     name = recipe.output or path.name
-    about = " · ".join(filter(None, (recipe.device, recipe.dtype, recipe.made)))
+    about = " · ".join(filter(None, (recipe.device, recipe.dtype, _time(recipe))))
     return page.page(
         f"{name}: {recipe.title}" if recipe.title else name,
         page.element(

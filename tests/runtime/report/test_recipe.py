@@ -17,6 +17,7 @@ from tokenloom.runtime.files import file_fingerprint
 from tokenloom.runtime.pictures import write_png
 from tokenloom.runtime.plan import Plan, plan
 from tokenloom.runtime.registry import find, load_plugin
+from tokenloom.runtime.report.again import values_again
 from tokenloom.runtime.report.reading import graph_from, read_recipe
 from tokenloom.runtime.report.recipe import KEYWORD, recipe_of, recipe_text
 from tokenloom.runtime.values import Picture
@@ -106,6 +107,17 @@ def test_what_only_python_can_give_is_told(folder: Path) -> None:
     recipe = recipe_of(plan(g, {"picture": picture, "text": "abc"}))
     assert recipe.lost == "picture was given in Python, and is not written down"
     assert recipe.params == {"text": "abc"}
+
+
+def test_a_value_that_was_left_out_is_not_missed(folder: Path) -> None:
+    """An optional wire of the graph to the outside."""
+    load_plugin(Path("mine.py"))
+    with Graph() as g:
+        g.param("picture", Picture | None, default=None)
+        g.output(seen=find("toy_count")(g.param("text", str)))
+    recipe = recipe_of(plan(g, {"text": "abc"}))
+    assert (recipe.lost, recipe.params) == ("", {"text": "abc"})
+    assert values_again(Path("x"), recipe, graph_from(Path("x"), recipe), {}) == {"text": "abc"}
 
 
 def test_a_checkpoint_in_a_relative_folder_is_found_from_anywhere(folder: Path) -> None:
