@@ -91,11 +91,15 @@ def _foresee_attention(
     view: Attention,
     index: int,
     tile: int,
+    point: tuple[int, int] | None,
     picture: int | None,
     **_: object,
 ) -> None:
     _foresee_picture("overlay_attention", frames, picture)
-    if patches is not None and view == "row":
+    sizes = [some.sizes for some in frames if some is not None and some.sizes is not None]
+    if view == "row" and point is not None and len(sizes) == len(frames):
+        _check_point(point, picture or 0, list(chain.from_iterable(sizes))[picture or 0])
+    if patches is not None and view == "row" and point is None:
         for name, came, end in (("tile", tile, patches.tiles), ("index", index, _area(patches.patches))):
             if end is not None and came >= end:
                 raise WiringError(f"overlay_attention.{name}: {came} is outside 0..{end - 1}")
@@ -186,6 +190,7 @@ def overlay_attention(
 
 def _pointed(source: Source, picture: int, point: tuple[int, int]) -> int:
     """The patch that shows a point of a picture, in the grid rather than in the whole view."""
+    _check_point(point, picture, source.sizes[picture])
     x, y = (torch.tensor([value + 0.5], dtype=torch.float64) for value in point)
     found = [
         int(patches_at(source, view.tiles, x, y)[0])
@@ -193,12 +198,19 @@ def _pointed(source: Source, picture: int, point: tuple[int, int]) -> int:
         if view.frame == picture and not view.copy
     ]
     if max(found, default=-1) < 0:
-        width, height = source.sizes[picture]
         raise WiringError(
-            f"overlay_attention.point: {point[0]}, {point[1]} is in no tile of picture {picture}, which is "
-            f"{width}x{height}; give x, y in its pixels"
+            f"overlay_attention.point: {point[0]}, {point[1]} lies where no tile of picture {picture} looks, "
+            "they crop it; give a point nearer to its middle"
         )
     return [patch for patch in found if patch >= 0][-1]
+
+
+def _check_point(point: tuple[int, int], picture: int, size: tuple[int, int]) -> None:
+    if not (0 <= point[0] < size[0] and 0 <= point[1] < size[1]):
+        raise WiringError(
+            f"overlay_attention.point: {point[0]}, {point[1]} is not on picture {picture}, which is "
+            f"{size[0]}x{size[1]}; give x, y in its pixels, from 0"
+        )
 
 
 def _attention_title(source: Source, view: Attention, patch: int, layer: int) -> str:
