@@ -114,7 +114,7 @@ def render_chat(
     questions, answers = _turns(asked, history, _marks(frames, images, media, name))
     if name == "tokenizer":
         text = model.render_own(questions, answers, system) + answer_prefix
-        return Prompt(pieces=model.encode(text, special=False), text=text)
+        return Prompt(pieces=model.encode(text, special=not model.opened(text)), text=text)
     text = TEMPLATES[name].render(questions, answers, system) + answer_prefix
     return Prompt(pieces=model.encode(text), text=text, stop=TEMPLATES[name].stop)
 

@@ -48,6 +48,11 @@ class ChatFormat:
             pieces += [tuple(ids)] if ids else ()
         return tuple(pieces)
 
+    def opened(self, text: str) -> bool:
+        """Whether a text spells out the first token itself; stock processors add it only if not."""
+        bos = self.tokenizer.bos_token
+        return bool(bos) and text.startswith(bos)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens left out."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -103,6 +103,19 @@ def test_the_tokenizers_own_template() -> None:
     assert prompt.slots == (Slot("image"),)
 
 
+def test_the_first_token_is_added_to_a_template_without_it() -> None:
+    """llava-hf's templates leave the first token to the tokeniser, as stock processors do."""
+    tokenizer = tiny_tokenizer()
+    bos = tokenizer.bos_token_id
+    for opening in ("", "{{ bos_token }}"):
+        tokenizer.chat_template = opening + "{% for m in messages %}{{ m.content }}{% endfor %}"
+        prompt = render_chat(chat_handle(tokenizer), question="Why?", images=0, template="tokenizer")
+        (ids,) = prompt.pieces
+        assert isinstance(ids, tuple)
+        assert ids == tuple(tokenizer("Why?").input_ids)
+        assert ids.count(bos) == 1
+
+
 def test_a_tokenizer_without_a_template(chat: Held) -> None:
     """Asking for a template that is not there names another way."""
     with pytest.raises(PromptError) as e:
