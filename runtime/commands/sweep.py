@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,6 @@ class Job:
     y: str | None
     title: str
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What is written."""
-        return tuple(path for path in (self.rows, self.parquet, self.plot) if path is not None)
-
 
 def run(asked: Asked, phase: Phase, *, quiet: bool = False, as_json: bool = False) -> None:
     """Check everything, ask when it is much, make the rows that are lacking, and show what came out."""
@@ -89,13 +84,13 @@ def run(asked: Asked, phase: Phase, *, quiet: bool = False, as_json: bool = Fals
     cache = default_cache() if asked.cache else None
     rows = _made(job, cache, phase, silent=quiet or as_json)
     found = settings(rows, x=job.x, y=job.y)
-    _write(job, rows, found)
+    files = [job.rows, *_write(job, rows, found)]
     if as_json:
-        typer.echo(json.dumps(_plain(job, rows, found), ensure_ascii=False))
+        typer.echo(json.dumps(_plain(job, rows, found, files), ensure_ascii=False))
     elif not quiet:
         best = job.y or quality_of(found)
         show_settings(found, job.sweep.grid.axes, job.title, f"{best} against {job.x}", job.rows)
-        for path in job.files:
+        for path in files:
             typer.echo(f"{path} written")
 
 
@@ -247,23 +242,26 @@ def _facts(job: Job) -> dict[str, Any]:
     }
 
 
-def _write(job: Job, rows: Sequence[Row], found: Sequence[Setting]) -> None:
+def _write(job: Job, rows: Sequence[Row], found: Sequence[Setting]) -> Iterator[Path]:
+    """Write what else was asked for; the files. Of rows that all failed there is no plot."""
     facts = _facts(job)
     if job.parquet is not None:
         write_parquet(rows, job.parquet, facts)
+        yield job.parquet
     y = job.y or quality_of(found)
     if job.plot is not None and y is not None:
         figure = scatter(points(found, job.x, y), axes(job.x, y, job.title))
         save_figure(figure, job.plot, {"tokenloom-sweep": json.dumps(facts, default=str)})
+        yield job.plot
 
 
-def _plain(job: Job, rows: Sequence[Row], found: Sequence[Setting]) -> dict[str, Any]:
+def _plain(job: Job, rows: Sequence[Row], found: Sequence[Setting], files: Sequence[Path]) -> dict[str, Any]:
     """The outcome as one JSON object."""
     return {
         "ok": True,
         "title": job.title,
         **job.sweep.common,
         "rows": len(rows),
-        "files": list(map(str, job.files)),
+        "files": list(map(str, files)),
         "settings": plain_settings(found),
     }

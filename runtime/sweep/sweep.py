@@ -14,9 +14,11 @@ from typing import Any
 
 from ..ancestry import uncompressed
 from ..cache import Cache
+from ..check import unused_params
 from ..errors import Cancelled, GraphError, LoomError, did_you_mean
 from ..events import Subscriber
 from ..graph import Graph
+from ..models.pool import pool
 from ..plan import Plan, plan
 from ..rows import Row
 from ..scoring import RULES
@@ -148,7 +150,11 @@ class Sweep:
     ) -> Iterator[tuple[Item, Combination, Row]]:
         """A row of each pair. Errors: whatever a node raises, with a note saying where it was."""
         worker = Worker(self, ledger_of(cache), cache)
+        models: list[Any] | None = None
         for item, combination in pairs:
+            before, models = models, [combination[name] for name in self.grid.models]
+            if before not in (None, models):
+                pool().release()  # the models of the combinations before are not used again
             try:
                 row = worker.row(item, combination)
             except (Cancelled, KeyboardInterrupt):
@@ -189,7 +195,10 @@ class Sweep:
                     if gauge is not None:
                         self.plan(gauge, item, combination, None)
                 except LoomError as error:
-                    text = f"{'the base of --kl: ' if gauge is self.base else ''}{error}"
+                    text = str(error)
+                    if gauge is not None and gauge is self.base:
+                        name = graph_name(gauge.graph)
+                        text = f"the base of --kl, {name}: {error}; name another with --base GRAPH"
                     at = self.grid.label(combination) if item is self.items[0] else item.where
                     refused.setdefault(text, []).append(at)
         for text, places in refused.items():
@@ -208,7 +217,10 @@ def _base(graph: Graph, options: Options, problems: Problems) -> Gauge | None:
 
 
 def _check_given(graph: Graph, grid: Grid, items: Sequence[Item], problems: Problems) -> None:
-    """Note parameters that nothing gives, and those that the grid and the data both give."""
+    """Note parameters that nothing gives, that change nothing, and that the grid and the data both give."""
+    for name in unused_params(graph):
+        if name in grid.axes:
+            problems.say(f"params.{name}: nothing in the graph uses it, so its values would change nothing")
     for name, param in graph.params.items():
         lacking = [item for item in items if name not in item.params]
         twice = [item for item in items if name in item.params]

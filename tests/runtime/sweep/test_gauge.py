@@ -11,7 +11,9 @@ from tokenloom import Graph, load, nodes, run, sweep
 from tokenloom.runtime import cost
 from tokenloom.runtime.agreement import divergence
 from tokenloom.runtime.cache import Cache
+from tokenloom.runtime.errors import SweepError
 from tokenloom.runtime.models.handle import LanguageFacts
+from tokenloom.runtime.models.pool import pool
 from tokenloom.runtime.sweep.gauge import Gauge
 from tokenloom.runtime.values import Logits
 
@@ -87,6 +89,34 @@ def test_the_uncompressed_graph_is_no_distance_away(cache: Cache) -> None:
     assert sweep("llava15", SHORT, DATA, kl=True, cache=cache)[0]["kl"] == 0
     row = sweep("visionzip", {"keep": 8, **SHORT}, DATA, kl=True, base="visionzip", cache=cache)[0]
     assert row["kl"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_base_of_other_inputs_is_refused() -> None:
+    """A clip's graph that extends a picture's: which base it was, and what to do."""
+    clip = PICTURE.with_name("shapes.mp4")
+    with pytest.raises(SweepError) as error:
+        sweep("visionzip_video", {"count": 2}, [{"video": str(clip)}], kl=True)
+    assert str(error.value) == (
+        "the base of --kl, base/llava15: params.image has no value; wanted path or list of path (the picture "
+        "to ask about, or a list of pictures), for frames.path; name another with --base GRAPH"
+    )
+
+
+def test_models_are_loaded_one_after_another(cache: Cache) -> None:
+    """The checkpoint is the outermost loop, and the models of the one before are let go."""
+    names = ["tiny-random", "tiny-random-onevision"]
+    loaded: list[set[str]] = []
+    pool().release()
+
+    def look(row: dict[str, Any]) -> None:
+        loaded.append({resident.handle.facts.name for resident in pool().resident()})
+
+    data = [*DATA, {**DATA[0], "question": "Which colour?"}]
+    grid = {"checkpoint": names, **SHORT}
+    rows = sweep("onevision_image", grid, data, cache=Cache(None), on_row=look)
+    assert [row["params"]["checkpoint"] for row in rows] == [names[0]] * 2 + [names[1]] * 2
+    assert loaded[0] == loaded[1] != loaded[2] == loaded[3]
+    assert loaded[0].isdisjoint(loaded[2])
 
 
 def test_rows_without_kl_are_made_again_when_it_is_asked_for(tmp_path: Path, cache: Cache) -> None:

@@ -223,6 +223,15 @@ def test_what_both_give_is_refused() -> None:
     )
 
 
+def test_an_axis_must_change_something() -> None:
+    """A parameter that no node takes."""
+    graph = toy()
+    graph.param("idle", int, default=1)
+    assert refused({"idle": [1, 2]}, graph=graph) == (
+        "params.idle: nothing in the graph uses it, so its values would change nothing"
+    )
+
+
 def test_an_expectation_needs_an_answer() -> None:
     """A graph that gives none cannot be right."""
     graph = toy()
