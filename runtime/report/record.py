@@ -159,7 +159,7 @@ def failure(error: BaseException, seen: Recorder) -> dict[str, Any]:
         "command": seen.command,
         "error": {
             "type": type(error).__name__,
-            "message": str(error),
+            "message": "stopped" if isinstance(error, KeyboardInterrupt) else str(error),
             "notes": list(getattr(error, "__notes__", ())),
             "node": None if seen.failed is None else seen.failed.node,
             "node_type": None if seen.failed is None else seen.failed.type,

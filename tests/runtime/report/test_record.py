@@ -71,6 +71,15 @@ def test_a_failed_run_is_put_down(folder: Path) -> None:
     assert read_recipe(Path("r.json")).params["why"] == "no luck"
 
 
+def test_a_stopped_run_is_put_down(folder: Path) -> None:
+    """With how to go on; the exit code is that of Ctrl-C."""
+    done = mine("run", "failing.yaml", "words=hi.txt", "why=stop", "--result", "r.json")
+    assert done.exit_code == 130
+    error = read_result(Path("r.json"))["error"]
+    assert (error["type"], error["message"], error["node"]) == ("KeyboardInterrupt", "stopped", "broken")
+    assert error["notes"][-1].startswith("to go on from here: ")
+
+
 def test_a_run_that_was_never_planned_is_put_down(folder: Path) -> None:
     """Instead of an older result that would be taken for it."""
     Path("r.json").write_text("old")

@@ -46,6 +46,8 @@ def toy_count(text: str) -> Table:
 @node
 def toy_fail(text: str, *, why: str = "no luck") -> str:
     """Fails."""
+    if why == "stop":
+        raise KeyboardInterrupt
     raise MediaError(f"{why}; try another")
 '''
 BASE = """
