@@ -77,6 +77,7 @@ def test_choices_are_compared(ran: dict[str, Any]) -> None:
         "VisionZip",
         "the best by attention",
         "the ball",
+        "and the rest, merged",
         "a band, and [CLS]",
         "nothing",
     ]
