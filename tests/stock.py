@@ -40,6 +40,29 @@ def stock(family: str, **text: Any) -> Any:
     return shaken(getattr(transformers, f"{kinds[family]}ForConditionalGeneration")(config))
 
 
+def other(visual: str, language: str, **more: Any) -> Any:
+    """A LlavaForConditionalGeneration of another tower (`clip`, `siglip`) or language model."""
+    import transformers
+
+    torch.manual_seed(12)
+    text: dict[str, Any] = {**TEXT, "max_position_embeddings": 512}
+    text |= {"tie_word_embeddings": bool(more.get("tie_word_embeddings"))}
+    text |= {"sliding_window": 8} if language == "mistral" else {}
+    towers = {"clip": transformers.CLIPVisionConfig, "siglip": transformers.SiglipVisionConfig}
+    texts = {
+        "llama": transformers.LlamaConfig,
+        "mistral": transformers.MistralConfig,
+        "qwen2": transformers.Qwen2Config,
+    }
+    config = transformers.LlavaConfig(
+        vision_config=towers[visual](**TOWER),
+        text_config=texts[language](**text),
+        image_token_index=IMAGE,
+        **{"vision_feature_layer": -2, **more},
+    )
+    return shaken(transformers.LlavaForConditionalGeneration(config))
+
+
 def batch(*rows: Sequence[int], side: str = "left") -> dict[str, Tensor]:
     """input_ids and attention_mask of rows of ids, padded on one side."""
     most = max(map(len, rows))
@@ -133,6 +156,7 @@ __all__ = [
     "VIDEO",
     "batch",
     "onevision_pictures",
+    "other",
     "pictures",
     "processor",
     "row",

@@ -101,6 +101,11 @@ class Compressed:
         given = "".join(f", {name}={value!r}" for name, value in self._params.items())
         return f"<{'closed' if self._parts is None else self._parts.name}: {title}{given}>"
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies: `processor(...).to(small.device)`."""
+        return self._known().device
+
     def check(self) -> None:
         """Raise what the graph's nodes foresee that cannot work with this model, whatever the pictures."""
         self._known()

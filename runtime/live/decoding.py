@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import GraphError, did_you_mean
+from .inputs import NAMES
 
 TAKEN = (
     "max_new_tokens",
@@ -105,9 +106,8 @@ def asked_for(model: Any, config: Any, given: Mapping[str, Any]) -> dict[str, An
     _check_names(given, said)
     if said["max_length"] == usual["max_length"]:
         said["max_length"] = None  # transformers 5.5 writes its default there
-    said |= given
-    _check_idle(said, usual)
-    return said
+    _check_idle({**said, **given}, usual, given)
+    return {**said, **given}
 
 
 def decoding(said: Mapping[str, Any], *, length: int, longest: int, seed: int | None) -> Decoding:
@@ -146,10 +146,12 @@ def _check_names(given: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
                 f"generate: {name} is not supported with compressed tokens; supported: {', '.join(TAKEN)}"
             )
         if name not in OTHERS and name not in fields:
-            raise GraphError(f"generate: no argument is called {name!r}{did_you_mean(name, TAKEN)}")
+            raise GraphError(
+                f"generate: no argument is called {name!r}{did_you_mean(name, (*TAKEN, *NAMES))}"
+            )
 
 
-def _check_idle(said: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+def _check_idle(said: Mapping[str, Any], usual: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse a setting, given or the model's own, that would change the answer and is not done here."""
     sampled = bool(said.get("do_sample"))
     for name, value in said.items():
@@ -158,9 +160,10 @@ def _check_idle(said: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
             continue
         if name in ONLY_SAMPLING and not sampled:
             continue
+        whose = "" if name in given else " of the generation_config"
         raise GraphError(
-            f"generate: {name}={value!r} is not supported with compressed tokens, be it an argument or the "
-            f"model's generation_config; supported: {', '.join(TAKEN)}"
+            f"generate: {name}={value!r}{whose} is not supported with compressed tokens; supported: "
+            f"{', '.join(TAKEN)}"
         )
 
 

@@ -19,7 +19,7 @@ from ..errors import MediaError, PromptError
 from ..models.handle import ImageFacts, TowerFacts
 from ..values import Prompt, Slot, Tile, Tiles
 from .graft import Media
-from .parts import Live
+from .parts import Family, Live
 
 NAMES = (
     "input_ids",
@@ -30,6 +30,7 @@ NAMES = (
     "pixel_values_videos",
     "image_sizes_videos",
 )
+TAKEN: Mapping[Family, int] = {"llava": 3, "llava_next": 4, "llava_onevision": 7}  # of the names, the first
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ def read_rows(live: Live, given: Mapping[str, Any], pad: int | None) -> list[Inp
     pad: the id that is padding where no attention_mask says so. Errors: PromptError for ids and masks that
     are none, and where ids and media do not match; MediaError for pixels of another shape.
     """
+    for name in NAMES[TAKEN[live.family] :]:
+        if given.get(name) is not None:
+            known = ", ".join(NAMES[: TAKEN[live.family]])
+            raise MediaError(
+                f"generate.{name}: a {live.name} takes {known}; give what the model's own processor returns"
+            )
     ids_BS, mask_BS = _ids(given, pad)
     piles = [
         _Pile("image", live.image, deque(_pictures(live, given))),
@@ -145,11 +152,10 @@ def _taken(number: int, length: int, pile: _Pile) -> list[Medium]:
     pile.taken += len(found)
     if left:
         made = " + ".join(str(medium.tokens) for medium in found)
-        what = f"the next {_plural(pile.kind, len(found))} make {made}" if found else "no more pixels came"
+        what = f"the next {_plural(pile.kind, len(found))} came to {made}" if found else "no pixels are left"
         raise PromptError(
-            f"generate: row {number} has {length} {pile.kind} tokens in a run, but {what}; give the ids and "
-            "the pixels that one call of the processor returned, its patch_size and "
-            "vision_feature_select_strategy those of the model"
+            f"generate: row {number} has a run of {length} {pile.kind} ids, but {what}; give the ids and the "
+            "pixels that one call of the model's own processor returned"
         )
     return found
 
@@ -223,11 +229,6 @@ def _clips(live: Live, given: Mapping[str, Any]) -> list[Medium]:
     pixels = given.get("pixel_values_videos")
     if pixels is None or (isinstance(pixels, Tensor) and not len(pixels)):
         return []
-    if live.video < 0:
-        raise MediaError(
-            f"generate.pixel_values_videos: {live.name} takes pictures; give the clip's frames as pictures, "
-            "or use a LlavaOnevisionForConditionalGeneration"
-        )
     tower, _ = _facts(live)
     _check_pixels("pixel_values_videos", pixels, tower, (5,), "[P, T, 3, h, w]")
     pooled = -(-tower.grid // 2)  # half of it, rounded up

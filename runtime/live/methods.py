@@ -65,6 +65,10 @@ def _pooled(form: Form, grid: int, bases: Mapping[str, str]) -> Form:
 
 
 def _loaded(method: str | Path, family: Family, media: Media) -> Graph:
+    if not isinstance(method, str | Path):
+        raise GraphError(
+            f"compress.graph: {type(method).__name__}; wanted the name of a graph, a file, or a Graph"
+        )
     name, bases = str(method).removesuffix(".yaml"), BASES[family][media]
     if name in builtin_graphs() and not Path(str(method)).is_file():
         method = OWN.get((name, family, media), name)

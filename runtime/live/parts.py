@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, cast
 from uuid import uuid4
@@ -154,9 +154,7 @@ def _check_place(model: Any) -> None:
 def _files(model: Any) -> Files:
     """The model's configuration as the JSON files that it would be saved as."""
     config: Json = json.loads(model.config.to_json_string(use_diff=False))
-    generation = getattr(model, "generation_config", None)
-    said: Json = {} if generation is None else json.loads(generation.to_json_string(use_diff=False))
-    return Files(Path(type(model).__name__), config, {}, {}, said, {})
+    return Files(Path(type(model).__name__), config, {}, {}, {}, {})
 
 
 def _facts(files: Files, model: Any) -> ModelFacts:
@@ -174,7 +172,7 @@ def _facts(files: Files, model: Any) -> ModelFacts:
             outputs=text["hidden_size"],
             newline=getattr(model.model, "image_newline", None) is not None,
         ),
-        language=language_facts(family, text, files),
+        language=replace(language_facts(family, text, files), eos=()),  # what ends an answer, generate says
         image=image_facts(files, seen, {}),
     )
 

@@ -21,7 +21,19 @@ from tokenloom.runtime.layers import builtin_graphs
 from tokenloom.runtime.models.pool import pool
 from tokenloom.runtime.values import Prompt, Tiles, Tokens
 
-from ..stock import IMAGE, SIDE, VIDEO, batch, onevision_pictures, pictures, processor, row, stock, tiled
+from ..stock import (
+    IMAGE,
+    SIDE,
+    VIDEO,
+    batch,
+    onevision_pictures,
+    other,
+    pictures,
+    processor,
+    row,
+    stock,
+    tiled,
+)
 
 FAMILIES = ("llava", "llava_next", "llava_onevision")
 NEW = 10
@@ -69,6 +81,25 @@ def onevision() -> Any:
 def test_without_compression_the_ids_are_the_stock_models(family: str) -> None:
     """A batch of two, one and two pictures, padded on the left, greedy: equal id by id."""
     model, given = stock(family), inputs(family)
+    with compress(model, "llava15") as full:
+        assert torch.equal(full.generate(**given, max_new_tokens=NEW), plain(model, given))
+
+
+@pytest.mark.parametrize(
+    ("visual", "language", "more"),
+    [
+        ("clip", "llama", {"vision_feature_select_strategy": "full"}),
+        ("clip", "llama", {"vision_feature_layer": 2}),
+        ("clip", "mistral", {"multimodal_projector_bias": False, "projector_hidden_act": "relu"}),
+        ("siglip", "qwen2", {"vision_feature_select_strategy": "full", "tie_word_embeddings": True}),
+    ],
+    ids=["cls", "layer", "mistral", "siglip"],
+)
+def test_other_towers_and_language_models_give_their_ids(visual: str, language: str, more: Any) -> None:
+    """Features with [CLS] and of other layers, other projectors, a sliding window, tied embeddings."""
+    model = other(visual, language, **more)
+    tokens = 17 if visual == "clip" and "vision_feature_select_strategy" in more else 16
+    given = {**batch(row(3, tokens, 5), row(1, tokens, 9)), "pixel_values": pictures(2)}
     with compress(model, "llava15") as full:
         assert torch.equal(full.generate(**given, max_new_tokens=NEW), plain(model, given))
 
@@ -163,6 +194,15 @@ def test_answers_end_and_are_filled_up_like_the_stock_models(llava: Any) -> None
     asked = {"eos_token_id": [end, 2], "pad_token_id": 61}
     with compress(llava, "llava15") as full:
         assert torch.equal(full.generate(**given, max_new_tokens=NEW, **asked), plain(llava, given, **asked))
+
+
+def test_no_end_token_may_be_asked_for(llava: Any) -> None:
+    """Another one than the model's, or none: then its own ends nothing."""
+    given = inputs("llava")
+    with compress(llava, "llava15") as full:
+        for end in (61, None):
+            asked = {"max_new_tokens": 20, "eos_token_id": end}
+            assert torch.equal(full.generate(**given, **asked), plain(llava, given, **asked))
 
 
 def test_lengths_are_counted_as_the_stock_model_does(llava: Any) -> None:
@@ -286,7 +326,7 @@ def test_every_built_in_graph_runs_or_is_refused_at_once(family: str, name: str)
     came = {"image": inputs(family), "video": clips() if family == "llava_onevision" else {}}
     for media, form in small._forms.items():
         if isinstance(form, LoomError):
-            with pytest.raises(GraphError, match="came, for which .* does not work"):
+            with pytest.raises(GraphError, match=r"came, for which .* does not work"):
                 small.generate(**came[media], max_new_tokens=1)
         else:
             assert len(small.generate(**came[media], max_new_tokens=1)) == 2
@@ -531,3 +571,18 @@ def test_it_says_what_it_is(llava: Any) -> None:
     assert repr(small) == "<LlavaForConditionalGeneration: VisionZip on LLaVA-1.5, keep=4>"
     small.close()
     assert repr(small) == "<closed: VisionZip on LLaVA-1.5, keep=4>"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_on_a_gpu_gives_the_stock_models_ids(family: str) -> None:
+    """Model and inputs on the GPU, and so are the ids; inputs on the CPU are moved."""
+    model = stock(family).cuda()
+    given = inputs(family)
+    moved = {name: tensor.cuda() for name, tensor in given.items()}
+    with compress(model, "llava15") as full, compress(model, "visionzip", keep=4) as small:
+        ids = full.generate(**moved, max_new_tokens=NEW)
+        assert ids.device.type == "cuda"
+        assert torch.equal(ids, plain(model, moved))
+        assert torch.equal(full.generate(**given, max_new_tokens=NEW), ids.cpu())
+        assert len(small.generate(**moved, max_new_tokens=2)) == 2
