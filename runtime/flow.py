@@ -16,8 +16,7 @@ from .places import heaviest
 from .roles import Role, owners_of, roles_of
 from .values import LLMInput, LLMState, Patches, Tokens, VisualTokens
 
-DROPPED = None
-Flows = Mapping[tuple[Role, Role | None], int]
+Flows = Mapping[tuple[Role, Role | None], int]  # None: dropped
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +102,7 @@ def flows(before: Stage, after: Stage) -> Flows:
     if before.text and after.text:
         out[Role.TEXT, Role.TEXT] += min(before.text, after.text)
         if before.text > after.text:
-            out[Role.TEXT, DROPPED] += before.text - after.text
+            out[Role.TEXT, None] += before.text - after.text
     return out
 
 
@@ -111,7 +110,7 @@ def _part_flows(before: Tokens, after: Tokens) -> Counter[tuple[Role, Role | Non
     role_N, to_N = roles_of(before).cpu().tolist(), heirs_of(before, after).tolist()
     role_of = roles_of(after).cpu().tolist()
     return Counter(
-        (Role(role), Role(role_of[to]) if to >= 0 else DROPPED) for role, to in zip(role_N, to_N, strict=True)
+        (Role(role), Role(role_of[to]) if to >= 0 else None) for role, to in zip(role_N, to_N, strict=True)
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from .figure import FRAME, INK, MARGIN, PAPER, SMALL, SOFT, TEXT, TITLE, font, text_width, wrapped
-from .flow import DROPPED, Flows, Stage, flows
+from .flow import Flows, Stage, flows
 from .roles import Colour, Role, colour_of, name_of
 from .values import Picture
 
@@ -129,10 +129,10 @@ def _ribbons(before: _Column, after: _Column, going: Flows) -> Iterator[Ribbon]:
     for role, (first, last) in before.spans.items():
         unit, y = (last - first) / before.stage.counts[role], first
         mine = [(to, n) for (source, to), n in going.items() if source == role and n]
-        for to, n in sorted(mine, key=lambda pair: (pair[0] is DROPPED, pair[0] or 0)):
+        for to, n in sorted(mine, key=lambda pair: (pair[0] is None, pair[0] or 0)):
             left = (y, y + n * unit)
             y = left[1]
-            if to is DROPPED:
+            if to is None:
                 yield left, None, GREY
                 continue
             whole = after.spans[to][1] - after.spans[to][0]
@@ -202,7 +202,7 @@ def _write_dropped(image: Image.Image, columns: Sequence[_Column], going: Sequen
     """Between two columns how many tokens are dropped there."""
     draw = ImageDraw.Draw(image)
     for (before, after), some in zip(pairwise(columns), going, strict=True):
-        if gone := sum(n for (_, to), n in some.items() if to is DROPPED):
+        if gone := sum(n for (_, to), n in some.items() if to is None):
             middle = (before.left + COLUMN + after.left) / 2
             draw.text((middle, y), f"{gone} dropped", SOFT, font(SMALL), anchor="ma")
 
@@ -210,7 +210,7 @@ def _write_dropped(image: Image.Image, columns: Sequence[_Column], going: Sequen
 def _keys(stages: Sequence[Stage], going: Sequence[Flows]) -> list[tuple[Colour, str]]:
     there = sorted({role for stage in stages for role in stage.counts})
     keys = [(colour_of(role), "single patches" if role == Role.KEPT else name_of(role)) for role in there]
-    return keys + ([(GREY, "dropped")] if any(to is DROPPED for some in going for _, to in some) else [])
+    return keys + ([(GREY, "dropped")] if any(to is None for some in going for _, to in some) else [])
 
 
 def _key_rows(keys: Sequence[tuple[Colour, str]], width: int) -> list[list[tuple[Colour, str]]]:

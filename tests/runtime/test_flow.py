@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenloom.nodes.pool import pool_tokens
-from tokenloom.runtime.flow import DROPPED, Stage, flows, heirs_of, stages_of
+from tokenloom.runtime.flow import Stage, flows, heirs_of, stages_of
 from tokenloom.runtime.flow_picture import flow_picture, percent
 from tokenloom.runtime.roles import Role
 from tokenloom.runtime.values import Kind, LLMInput, Patches, Source, Tile, Tokens, VisualTokens
@@ -29,7 +29,7 @@ def test_kept_merged_and_dropped() -> None:
         (Role.CLS, Role.CLS): 1,
         (Role.KEPT, Role.KEPT): 2,
         (Role.KEPT, Role.CONTEXTUAL): 3,
-        (Role.KEPT, DROPPED): 1,
+        (Role.KEPT, None): 1,
     }
 
 

@@ -30,7 +30,7 @@ def test_texts_travel_in_the_file(tmp_path: Path) -> None:
     """The caption as Title, further texts by keyword, beyond latin-1 too."""
     write_png(picture("kept 3"), tmp_path / "a.png", {"graph": '{"µ": "a -> b"}', "note": "α → β"})
     with Image.open(tmp_path / "a.png") as opened:
-        assert opened.text == {"Title": "kept 3", "graph": '{"µ": "a -> b"}', "note": "α → β"}
+        assert opened.info == {"Title": "kept 3", "graph": '{"µ": "a -> b"}', "note": "α → β"}
 
 
 def test_texts_in_latin_1_are_plain_chunks() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ from ..towers import random_tiles, tiny_tower, vision_handle
 NEEDS = (Need("attention", -2), Need("cls_attention", -2))
 
 
-def patches(features: str = "cls_patch") -> Patches:
+def patches(features: Literal["patch", "cls_patch"] = "cls_patch") -> Patches:
     """Two tiles of 4 x 4 patches, each with [CLS] before them."""
     with demand(*NEEDS):
         return encode_vision(vision_handle(tiny_tower()), random_tiles(2), features=features)
