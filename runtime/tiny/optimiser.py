@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-HIDDEN = re.compile(r"(^|\.)layers\.")
-"""In the name of what belongs to a stack of like layers; its matrices are Muon's."""
+HIDDEN = re.compile(r"(^|\.)layers?\.|^projector\.")
+"""In the name of what belongs to a stack of like layers or to the projector; its matrices are Muon's."""
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """One step of both; the groups, first Muon's and then AdamW's, are theirs, so schedules and state work as usual.
+    """One step of both. The groups are theirs, Muon's first, so that schedules and state work as usual.
 
     Only what requires a gradient is taken. Weight decay is Muon's alone.
     """
