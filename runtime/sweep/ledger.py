@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from ..result import Result
 
 FILE = "costs.jsonl"
 MOST_BYTES = 64 << 20  # a file that has grown beyond begins anew
+MOST = 200_000  # steps that are remembered; the oldest are forgotten, and measured again if they are needed
 
 
 class Spent(NamedTuple):
@@ -63,6 +65,9 @@ class Ledger:
             out[planned.id] = spent
         return out
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def _note(self, plan: Plan, done: Mapping[str, Spent]) -> None:
         new = {
             planned.key: done[planned.id]
@@ -70,6 +75,8 @@ class Ledger:
             if planned.id in done and not planned.volatile and planned.key not in self._known
         }
         self._known |= new
+        if len(self._known) > MOST:
+            self._known = dict(islice(self._known.items(), len(self._known) - MOST // 2, None))
         if new and self._path is not None:
             text = "".join(json.dumps([key, *spent]) + "\n" for key, spent in new.items())
             with suppress(OSError):  # the cache may be read-only; then the next process measures again
@@ -98,7 +105,7 @@ def _read(path: Path) -> dict[str, Spent]:
         lines = path.read_bytes().split(b"\n")
     except OSError:
         return out
-    for line in lines:
+    for line in lines[-MOST:]:
         with suppress(ValueError, TypeError):
             found: list[Any] = json.loads(line)
             key, seconds, flops, tokens = found

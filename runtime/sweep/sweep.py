@@ -184,7 +184,10 @@ class Sweep:
         )
 
     def _check_plans(self, problems: Problems) -> None:
-        """Note what planning refuses: each combination with the first item, each item with the first one."""
+        """Note what planning refuses: each combination with the first item, each item with the first one.
+
+        With keep_going that is noted in rows, unless it is all of them.
+        """
         first = next(iter(self.grid))
         refused: dict[str, list[str]] = {}
         pairs = [(self.items[0], combination) for combination in self.grid.sample(CHECKED)]
@@ -201,6 +204,8 @@ class Sweep:
                         text = f"the base of --kl, {name}: {error}; name another with --base GRAPH"
                     at = self.grid.label(combination) if item is self.items[0] else item.where
                     refused.setdefault(text, []).append(at)
+        if self.options.keep_going and sum(map(len, refused.values())) < len(pairs):
+            return
         for text, places in refused.items():
             unlike = [place for place in dict.fromkeys(places) if place]
             more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""

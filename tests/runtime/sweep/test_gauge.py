@@ -104,7 +104,7 @@ def test_a_base_of_other_inputs_is_refused() -> None:
 
 def test_models_are_loaded_one_after_another(cache: Cache) -> None:
     """The checkpoint is the outermost loop, and the models of the one before are let go."""
-    names = ["tiny-random", "tiny-random-onevision"]
+    names = ["tiny-random", "tiny-random-next"]
     loaded: list[set[str]] = []
     pool().release()
 
@@ -113,7 +113,7 @@ def test_models_are_loaded_one_after_another(cache: Cache) -> None:
 
     data = [*DATA, {**DATA[0], "question": "Which colour?"}]
     grid = {"checkpoint": names, **SHORT}
-    rows = sweep("onevision_image", grid, data, cache=Cache(None), on_row=look)
+    rows = sweep("visionzip", grid, data, cache=Cache(None), on_row=look)
     assert [row["params"]["checkpoint"] for row in rows] == [names[0]] * 2 + [names[1]] * 2
     assert loaded[0] == loaded[1] != loaded[2] == loaded[3]
     assert loaded[0].isdisjoint(loaded[2])

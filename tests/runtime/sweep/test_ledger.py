@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tokenloom import Graph, run
 from tokenloom.runtime.cache import Cache
 from tokenloom.runtime.sweep import ledger
@@ -52,14 +54,22 @@ def test_one_ledger_per_cache() -> None:
     assert ledger_of(cache) is not ledger_of(Cache(None))
 
 
-def test_a_file_that_grew_too_large_begins_anew(tmp_path: Path) -> None:
+def test_old_costs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A very long sweep does not fill the memory; the latest steps are kept."""
+    monkeypatch.setattr(ledger, "MOST", 10)
+    cache = Cache(None)
+    held = Ledger(cache)
+    for start in range(5):
+        assert held.take(run(toy(), start=start, cache=cache))
+        assert held.take(run(toy(), start=start, cache=cache))
+        assert len(held) <= 10
+
+
+def test_a_file_that_grew_too_large_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs are measured again when they are needed."""
     path = tmp_path / ledger.FILE
     path.write_bytes(b"x" * 100)
-    most, ledger.MOST_BYTES = ledger.MOST_BYTES, 99
-    try:
-        Ledger(Cache(tmp_path)).take(run(toy(), start=1, cache=False))
-    finally:
-        ledger.MOST_BYTES = most
+    monkeypatch.setattr(ledger, "MOST_BYTES", 99)
+    Ledger(Cache(tmp_path)).take(run(toy(), start=1, cache=False))
     assert path.read_bytes().count(b"\n") == 4
     assert not path.read_bytes().startswith(b"x")

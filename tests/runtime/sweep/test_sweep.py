@@ -10,8 +10,10 @@ import pytest
 
 from tokenloom import Graph, sweep
 from tokenloom.runtime.cache import Cache
-from tokenloom.runtime.errors import Cancelled, SweepError
+from tokenloom.runtime.errors import BudgetError, Cancelled, SweepError
+from tokenloom.runtime.node import node
 from tokenloom.runtime.rows import read_rows
+from tokenloom.runtime.sweep.sweep import Options
 
 from .. import engine_nodes as e
 from .toy import DATA, Counts, lines, refused, toy
@@ -160,6 +162,17 @@ def test_rows_of_other_versions_are_kept_with_a_warning(tmp_path: Path) -> None:
 # -- failures -----------------------------------------------------------------------------------------------
 
 
+def _foresee(*, start: int, most: int) -> None:
+    if start > most:
+        raise BudgetError(f"capped: {start} is more than {most}")
+
+
+@node(foresee=_foresee)
+def capped(*, start: int, most: int) -> int:
+    """A number that may not be too large."""
+    return start
+
+
 def fragile() -> Graph:
     with Graph("fragile") as g:
         number = e.eng_number(start=g.param("start", int))
@@ -186,6 +199,20 @@ def test_keep_going_notes_the_error_and_tries_again_next_time(tmp_path: Path) ->
     sweep(fragile(), {"bad": [True, False]}, DATA[:1], output=out, cache=False, keep_going=True)
     assert e.CALLS.count("break") == 1
     assert len(read_rows(out)) == 3
+
+
+def test_keep_going_notes_what_cannot_be_planned() -> None:
+    """Some combinations of a grid may be impossible; if all are, nothing begins."""
+    with Graph("capped") as g:
+        g.output(answer=e.eng_text(capped(start=g.param("start", int), most=g.param("most", int, default=9))))
+    data = [{"start": 3}]
+    rows = sweep(g, {"most": [2, 5]}, data, cache=False, keep_going=True)
+    assert [row.get("answer") for row in rows] == [None, "3"]
+    assert rows[0]["error"] == "BudgetError: capped: 3 is more than 2"
+    assert refused({"most": [2, 5]}, data, g) == "capped: 3 is more than 2\n  with most=2"
+    assert refused({"most": [1, 2]}, data, g, options=Options(keep_going=True)) == (
+        "capped: 3 is more than 1\n  with most=1\ncapped: 3 is more than 2\n  with most=2"
+    )
 
 
 def test_it_stops_when_it_is_told_to() -> None:
@@ -248,8 +275,6 @@ def test_many_mistakes_are_counted() -> None:
 
 def test_kl_needs_a_base() -> None:
     """A graph made in Python extends nothing; and there is no first token to compare."""
-    from tokenloom.runtime.sweep.sweep import Options
-
     assert refused({}, options=Options(kl=True)) == (
         "--kl: toy extends no other graph, so nothing says what it would be uncompressed; name that graph "
         "with --base GRAPH"
@@ -261,6 +286,4 @@ def test_kl_needs_a_base() -> None:
 
 def test_an_unknown_rule() -> None:
     """The rules are named."""
-    from tokenloom.runtime.sweep.sweep import Options
-
     assert refused({}, options=Options(score="exat")) == "score: 'exat' is no rule; did you mean 'exact'?"
