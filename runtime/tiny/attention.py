@@ -1,4 +1,7 @@
-"""Attention as plain matrix products: on a CPU in bfloat16 three times as fast, backward included, as the fused kernel."""
+"""Attention as plain matrix products.
+
+On a CPU in bfloat16, backward included, it is three times as fast as the fused kernel.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,11 @@ def plain_attention(
     scaling: float | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """softmax(q k + mask) v for [B, H, S, d], without dropout; returns [B, S, H, d]. Key heads must equal query heads."""
-    batch, heads, length, width = query.shape
+    """softmax(q k + mask) v for [B, H, S, d], without dropout; returns [B, S, H, d].
+
+    There must be as many key heads as query heads.
+    """
+    length, width = query.shape[2:]
     scores = (query * (scaling or width**-0.5)) @ key.transpose(-1, -2)
     if attention_mask is not None:
         scores = scores + attention_mask.to(scores.dtype)

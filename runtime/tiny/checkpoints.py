@@ -35,7 +35,7 @@ def name_of(step: int) -> str:
 
 
 def write_checkpoint(folder: Path, step: int, fill: Callable[[Path], None], *, where: str) -> Path:
-    """A checkpoint that `fill` writes below a temporary folder under its name; older ones than two are removed.
+    """A checkpoint that `fill` writes under its name, below a temporary folder; two are kept.
 
     Errors: TrainingError, and nothing has changed, when the disk is full or fails.
     """

@@ -1,4 +1,4 @@
-"""The batches of a stage: number i is a pure function of seed, stage and i, so that a run can go on anywhere."""
+"""The batches of a stage: each a pure function of seed, stage and number, so that runs can go on anywhere."""
 
 from __future__ import annotations
 

@@ -38,9 +38,9 @@ def evaluate(
     split: Split = "validation",
     answers: bool = True,
 ) -> Share:
-    """Percent right: `answers` by kind of question (the whole answer, as greedy decoding gives it), and `patches`.
+    """Percent right: `answers` by kind of question (whole, as greedy decoding gives them), and `patches`.
 
-    `motion of what moves` leaves out the objects that stay. Patches count where they show what is asked about.
+    `motion of what moves` leaves out objects that stay. Patches count where they show what is asked for.
     answers: ask the language model at all.
     """
     device = next(model.parameters()).device

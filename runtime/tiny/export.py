@@ -1,4 +1,4 @@
-"""A trained model as a checkpoint folder in the layout of the real ones."""
+"""A trained model as a checkpoint folder, in the layout of the real ones."""
 
 from __future__ import annotations
 
@@ -11,115 +11,123 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor
 
 from .model import MEAN, STD, TinyLlava
 from .recipe import TrainingError
 
 if TYPE_CHECKING:
-    from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
+
+LLAVA_NAMES = {
+    "vision.": "vision_tower.vision_model.",
+    "projector.0.": "multi_modal_projector.linear_1.",
+    "projector.2.": "multi_modal_projector.linear_2.",
+    "llm.": "language_model.",
+}
+"""Beginnings of names in training, and in llava-hf's checkpoints."""
 
 
 def export(
     model: TinyLlava, tokenizer: PreTrainedTokenizerFast, folder: Path, record: Mapping[str, Any]
 ) -> None:
-    """Writes a folder that stands as a whole or not at all; an older one is replaced. Weights in float16.
+    """Writes a folder that is there as a whole or not at all; an older one is replaced. Weights in float16.
 
-    record: what `training.json` is to say. Errors: OSError when it cannot be written.
+    record: what `training.json` is to say. Errors: OSError or SafetensorError when it cannot be written.
     """
     temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir(parents=True)
-        kind = type(model).__name__
         if type(model) is not TinyLlava:
-            raise TrainingError(f"export: {kind} cannot be written as a checkpoint yet")
-        _llava(model, tokenizer, temporary)
-        _write(temporary / "training.json", record)
+            raise TrainingError(f"export: {type(model).__name__} cannot be written as a checkpoint yet")
+        _write_llava(model, tokenizer, temporary)
+        _write_json(temporary / "training.json", record)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _llava(model: TinyLlava, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    stock = stock_llava(model, tokenizer).to(torch.float16)
-    stock.save_pretrained(folder)
-    _tokenizer_and_processor(model, tokenizer, folder)
-    # chat template of the tokeniser, whatever the folder is called
-    _write(folder / "tokenloom.json", {"template": "tokenizer"})
-
-
-def stock_llava(model: TinyLlava, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
-    """transformers' own LLaVA with the same weights, on the CPU in float32."""
-    from transformers import LlavaForConditionalGeneration
-
-    stock = LlavaForConditionalGeneration(llava_config(model, tokenizer)).eval()
-    inner: Any = stock.model
-    for target, source in (
-        (inner.vision_tower, model.vision),
-        (inner.language_model, model.llm.model),
-        (stock.lm_head, model.llm.lm_head),
-        (inner.multi_modal_projector.linear_1, _linear(model.projector, 0)),
-        (inner.multi_modal_projector.linear_2, _linear(model.projector, 2)),
-    ):
-        target.load_state_dict(source.state_dict())
-    return stock
-
-
-def _linear(projector: nn.Module, number: int) -> nn.Module:
-    assert isinstance(projector, nn.Sequential)
-    return projector[number]
-
-
-def llava_config(model: TinyLlava, tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
-    """Its configuration."""
-    from transformers import LlavaConfig
-
-    tower, language = (plain_config(part.config) for part in (model.vision, model.llm))
-    return LlavaConfig(
-        vision_config=tower,
-        text_config=language,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-2,
-        vision_feature_select_strategy="default",
-        projector_hidden_act="gelu",
-        multimodal_projector_bias=True,
-        image_seq_length=model.sizes.grid**2,
-        tie_word_embeddings=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+def _write_llava(model: TinyLlava, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    ids = special_ids(tokenizer)
+    save_file(renamed(model, LLAVA_NAMES), folder / "model.safetensors", {"format": "pt"})
+    _write_json(folder / "config.json", llava_config(model, tokenizer))
+    _write_json(folder / "generation_config.json", ids)
+    tokenizer.save_pretrained(folder)
+    _write_json(folder / "preprocessor_config.json", image_processor(model.sizes.side))
+    _write_json(
+        folder / "processor_config.json",
+        {
+            "processor_class": "LlavaProcessor",
+            "image_token": "<image>",
+            "num_additional_image_tokens": 1,
+            "patch_size": model.sizes.patch,
+            "vision_feature_select_strategy": "default",
+        },
     )
+    _write_json(
+        folder / "tokenloom.json", {"template": "tokenizer"}
+    )  # its own, whatever the folder is called
+
+
+def renamed(model: TinyLlava, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Weights in float16 by their names in a checkpoint; those under no known beginning stay behind."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        for ours, theirs in names.items():
+            if name.startswith(ours):
+                found[theirs + name.removeprefix(ours)] = tensor.detach().cpu().to(torch.float16).contiguous()
+    return found
+
+
+def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """Ids of the first, the last and the padding token."""
+    return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+
+
+def llava_config(model: TinyLlava, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """config.json in llava-hf's words."""
+    return {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "model_type": "llava",
+        "dtype": "float16",
+        "vision_config": plain_config(model.vision.config),
+        "text_config": plain_config(model.llm.config),
+        "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
+        "image_seq_length": model.sizes.grid**2,
+        "vision_feature_layer": -2,
+        "vision_feature_select_strategy": "default",
+        "projector_hidden_act": "gelu",
+        "multimodal_projector_bias": True,
+        "tie_word_embeddings": False,
+        **special_ids(tokenizer),
+    }
 
 
 def plain_config(config: Any) -> dict[str, Any]:
-    """Without the attention that only the training knows."""
+    """All its settings, without the attention that only training knows."""
     told: dict[str, Any] = config.to_dict()
     return {name: value for name, value in told.items() if "attn_implementation" not in name}
 
 
-def _tokenizer_and_processor(model: TinyLlava, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    from transformers import CLIPImageProcessor, LlavaProcessor
-
-    side = model.sizes.side
-    images = CLIPImageProcessor(
-        size={"shortest_edge": side},
-        crop_size={"height": side, "width": side},
-        image_mean=list(MEAN),
-        image_std=list(STD),
-    )
-    images.save_pretrained(folder)
-    LlavaProcessor(
-        image_processor=images,
-        tokenizer=tokenizer,
-        patch_size=model.sizes.patch,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        image_token="<image>",
-        chat_template=tokenizer.chat_template,
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def image_processor(side: int) -> dict[str, Any]:
+    """preprocessor_config.json for square pictures of that many pixels."""
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": side},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": side, "width": side},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(MEAN),
+        "image_std": list(STD),
+    }
 
 
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The model in training: tower, projector and language model, and heads that are left out of the checkpoint."""
+"""The model in training: tower, projector, language model, and heads that no checkpoint holds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from .attention import register
@@ -19,7 +19,11 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Seen(NamedTuple):
-    """visual [B, V, width] for the language model; patches [B * T, g * g, D] of the tower's features; [CLS] [B * T, D] there and after the last layer."""
+    """What a model makes of pixels.
+
+    visual: [B, V, width], for the language model. patches: [B * T, g * g, D], the tower's features. early,
+    late: [B * T, D], [CLS] beside them and after the last layer.
+    """
 
     visual: Tensor
     patches: Tensor
@@ -91,7 +95,10 @@ class TinyLlava(nn.Module):
         return change.flatten(1)
 
     def read(self, visual: Tensor, batch: Batch, prefix: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits [B, L, vocabulary] of the packed questions after visual tokens [B, V, width], and the visual rows after `motion_layer`."""
+        """Logits [B, L, vocabulary] of the packed questions after visual tokens [B, V, width].
+
+        And the rows of the visual tokens after `motion_layer`, [B, V, width].
+        """
         embed = self.llm.get_input_embeddings()
         size, rows = visual.shape[:2]
         x = torch.cat([embed(prefix).expand(size, -1, -1), visual, embed(batch.ids)], 1)
@@ -128,7 +135,10 @@ def place_positions(table: Tensor, grid: int, amplitude: float = 0.5) -> None:
 
 
 def packing(block: Tensor, prefix: int) -> tuple[Tensor, Tensor]:
-    """Additive mask [B, 1, S, S] and positions [B, S]: every block sees the prefix and itself, and starts right behind the prefix."""
+    """Additive mask [B, 1, S, S] and positions [B, S] of a prefix and blocks [B, L] behind it.
+
+    Every block sees the prefix and itself, and starts right behind the prefix.
+    """
     size, length = block.shape
     whole = torch.cat([block.new_full((size, prefix), -2), block], 1)
     total = prefix + length
@@ -143,7 +153,7 @@ def packing(block: Tensor, prefix: int) -> tuple[Tensor, Tensor]:
 
 
 def patch_losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Cross-entropy per attribute over all patches, objects weighing as much as background, and distance of the centre."""
+    """Cross-entropy by attribute over all patches, objects and background of equal weight; place."""
     labels = batch.patches.flatten(0, 3)
     scores = logits.flatten(0, -2).float()
     losses, at = {}, 0
@@ -153,7 +163,7 @@ def patch_losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
     )
     for n, (name, classes) in enumerate(PATCH_CLASSES.items()):
         losses[name] = (
-            F.cross_entropy(scores[:, at : at + classes], labels[:, n], reduction="none") * weight
+            cross_entropy(scores[:, at : at + classes], labels[:, n], reduction="none") * weight
         ).mean()
         at += classes
     place = batch.place.flatten(0, 3)
@@ -164,4 +174,4 @@ def patch_losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
 
 def change_loss(logits: Tensor, change: Tensor) -> Tensor:
     """Cross-entropy of what happened to the object of each visual token, [B, V] labels."""
-    return F.cross_entropy(logits.flatten(0, -2).float(), change.flatten(), ignore_index=IGNORE)
+    return cross_entropy(logits.flatten(0, -2).float(), change.flatten(), ignore_index=IGNORE)

@@ -37,11 +37,11 @@ class TinyTokenPacker(TinyLlava):
         return Seen(visual, states[-2][:, 1:], states[-2][:, 0], states[-1][:, 0])
 
     def token_change(self, change: Tensor) -> Tensor:
-        """[B, V] of [B, T, g, g]: what happened to the object of each window (a window of two objects: to one of them)."""
+        """[B, V] of [B, T, g, g]: what happened to the object of each window; of two, to one."""
         return window_change(change, SCALE)
 
 
 def window_change(change: Tensor, scale: int) -> Tensor:
-    """[B, T * (g / scale)^2]: the highest label of each window of [B, T, g, g]; the label to be ignored is the lowest."""
+    """[B, T * (g / scale)^2]: the highest label of each window of [B, T, g, g]; what is ignored is lowest."""
     place_GP, _ = window_places(change.shape[2], change.shape[3], scale, change.device)
     return change.flatten(2)[:, :, place_GP].amax(-1).flatten(1)

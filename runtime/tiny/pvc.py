@@ -26,7 +26,7 @@ TIME_WIDTH = 64
 
 
 class TinyPvc(TinyLlava):
-    """An InternViT of one layer fewer (features are the last layer's), its last `temporal` layers progressive."""
+    """An InternViT of one layer fewer (features are the last's), its last `temporal` ones progressive."""
 
     def __init__(
         self, sizes: Sizes, vocabulary: int, *, motion_layer: int | None = None, temporal: int = 2

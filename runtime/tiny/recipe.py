@@ -97,7 +97,7 @@ class Stage:
     """Pictures or clips of the validation split at the end, by number of frames."""
 
     def size(self, frames: int) -> int:
-        """Samples in a batch of clips of that many frames: fewer than of pictures, for about the same work."""
+        """Samples in a batch of that many frames: of clips fewer, for about the same work."""
         return self.batch if frames == 1 else max(4, int(self.batch / (0.8 * frames)))
 
 
@@ -138,7 +138,7 @@ class Recipe:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, stages: int) -> list[str]:
-    """Keys whose values differ between `Recipe.values()` of two recipes, as far as the first `stages` stages go.
+    """Keys whose values differ between `values()` of two recipes, up to the first `stages` stages.
 
     What later stages say, and what does not change what is learnt, is left out.
     """

@@ -30,7 +30,11 @@ _STIR = 4.0  # pixels of way from which an object counts as moved
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """frames [T, 112, 112, 3] uint8; ids, block, answer [L]; patches [T, g, g, 4] classes; place [T, g, g, 2]; change [T, g, g]; picture [T, labels]."""
+    """A picture or clip, its questions, and what is to be seen in it.
+
+    frames: [T, 112, 112, 3] uint8. ids, block, target, kind: [L]. patches: [T, g, g, 4] classes. place:
+    [T, g, g, 2] centres, 0 to 1. change: [T, g, g]. picture: [T, labels].
+    """
 
     frames: np.ndarray
     ids: list[int]
@@ -147,7 +151,10 @@ def _change(there_at_first: bool, dx: float, dy: float) -> int:
 
 @dataclass(slots=True)
 class Batch:
-    """Samples of one number of frames, padded to one length: pixels [B, T, 112, 112, 3] uint8, ids/block/target/kind [B, L], labels."""
+    """Samples of one number of frames, padded to one length.
+
+    pixels: [B, T, 112, 112, 3] uint8. ids, block, target, kind: [B, L]. The others: as in Sample.
+    """
 
     pixels: Tensor
     ids: Tensor

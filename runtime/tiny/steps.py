@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from .model import TinyLlava, change_loss, patch_losses
 from .recipe import Losses, Precision
@@ -19,7 +19,7 @@ from .samples import IGNORE, KINDS, Batch
 
 @dataclass
 class Tally:
-    """Sums and counts of losses, and right and all answer tokens by kind of question, since the last line of the log."""
+    """Losses and right answer tokens since the last line of the log: sums and counts, by name or kind."""
 
     losses: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     right: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
@@ -77,7 +77,7 @@ def training_loss(model: TinyLlava, batch: Batch, prefix: Tensor, losses: Losses
         add(
             losses.lm,
             "lm",
-            F.cross_entropy(logits.float().flatten(0, 1), batch.target.flatten(), ignore_index=IGNORE),
+            cross_entropy(logits.float().flatten(0, 1), batch.target.flatten(), ignore_index=IGNORE),
         )
         if losses.change and frames > 1:
             add(
@@ -95,9 +95,7 @@ def cls_loss(model: TinyLlava, early: Tensor, late: Tensor, batch: Batch) -> Ten
     """Statements about every picture, from [CLS] [B * T, D] before and after the tower's last layer."""
     told = batch.picture.flatten(0, 1)
     scores = (model.heads["cls_early"](early), model.heads["cls_late"](late))
-    return (
-        10 * torch.stack([F.binary_cross_entropy_with_logits(score.float(), told) for score in scores]).sum()
-    )
+    return 10 * torch.stack([binary_cross_entropy_with_logits(score.float(), told) for score in scores]).sum()
 
 
 def _count(logits: Tensor, batch: Batch, tally: Tally) -> None:

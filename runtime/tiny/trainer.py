@@ -1,4 +1,4 @@
-"""One stage on transformers' Trainer: our batches, losses and optimiser, and checkpoints that are whole or not there."""
+"""One stage on transformers' Trainer: our batches, losses and optimiser; checkpoints whole or not at all."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ from .steps import Tally, autocast, training_loss
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+WEIGHTS = "model.safetensors"
 RUN_FILE = "run.json"
 """Beside the Trainer's own files in a checkpoint: recipe, stage, seconds, and what is not logged yet."""
 
 
 class StageTrainer(Trainer):
-    """Trains the parts that a stage names. Errors: TrainingError for a loss or gradient that is no number, or a
-    checkpoint that cannot be written."""
+    """Trains the parts that a stage names.
+
+    Errors: TrainingError for a loss or gradient that is no number, or a checkpoint that cannot be written.
+    """
 
     def __init__(
         self,
@@ -125,9 +128,11 @@ class StageTrainer(Trainer):
             if found
             else "there is no checkpoint of this stage yet"
         )
+        weights = f" (start: {found[-1] / WEIGHTS})" if found else ""
         raise TrainingError(
-            f"{self.where()}: {what} is {value}, wanted a finite number; {good}. Lower the learning rates (muon "
-            f"{self.stage.muon:g}, adamw {self.stage.adamw:g}) or clip, and train anew, or from its weights with start:"
+            f"{self.where()}: {what} is {value}, wanted a finite number; {good}. Lower muon "
+            f"({self.stage.muon:g}), adamw ({self.stage.adamw:g}) or clip ({self.stage.clip:g}), and train "
+            f"anew, or on from its weights{weights}"
         )
 
     def where(self) -> str:
@@ -188,7 +193,7 @@ class StageTrainer(Trainer):
         """The weights alone; the Trainer would add its settings, pickled."""
         assert output_dir is not None
         os.makedirs(output_dir, exist_ok=True)
-        save_file(weights_of(self._tiny()), os.path.join(output_dir, "model.safetensors"), {"format": "pt"})
+        save_file(weights_of(self._tiny()), os.path.join(output_dir, WEIGHTS), {"format": "pt"})
 
     def _told(self) -> dict[str, Any]:
         return {

@@ -36,7 +36,7 @@ from .model import TinyLlava
 from .packer import TinyTokenPacker
 from .pvc import TinyPvc
 from .recipe import Recipe, Stage, TrainingError, differences
-from .trainer import RUN_FILE, StageTrainer, stopping, stops_gently, weights_of
+from .trainer import StageTrainer, stopping, stops_gently, weights_of
 from .words import make_tokenizer
 
 MODELS: dict[str, type[TinyLlava]] = {"llava": TinyLlava, "tokenpacker": TinyTokenPacker, "pvc": TinyPvc}
@@ -53,8 +53,8 @@ def train(
 ) -> Path | None:
     """The folder of the finished checkpoint; None when `until` ends it earlier.
 
-    Errors: TrainingError for a folder that holds another run, an unknown stage, a loss that is no number, or a
-    full disk; Cancelled after Ctrl-C, with a checkpoint written.
+    Errors: TrainingError for a folder that holds another run, an unknown stage, a loss that is no number,
+    or a full disk; Cancelled after Ctrl-C, with a checkpoint written.
     """
     run = Run(recipe, out, device=device, quiet=quiet)
     run.open(resume=resume, until=until)
@@ -70,7 +70,8 @@ class Run:
         self.device = resolve_device(device)
         if self.device.startswith("cuda:") and self.device != "cuda:0":
             raise TrainingError(
-                f"device: {self.device} was asked for, and training takes the first one; set CUDA_VISIBLE_DEVICES"
+                f"device: {self.device} was asked for, and training takes the first one; choose by "
+                "CUDA_VISIBLE_DEVICES"
             )
         self.journal = Journal(out, quiet=quiet)
         self.record: dict[str, Any] = {}
@@ -192,8 +193,8 @@ class Run:
         begun = len(self.record["stages"]) + 1
         if changed := differences(before, self.recipe.values(), stages=begun):
             raise TrainingError(
-                f"{self.out}: this run was begun with another recipe; go on with that one, or choose another --out:\n"
-                + "\n".join(f"  {one}" for one in changed)
+                f"{self.out}: this run was begun with another recipe; go on with that one, or choose another "
+                "--out. What differs:\n" + "\n".join(f"  {one}" for one in changed)
             )
 
     @contextmanager
@@ -237,18 +238,16 @@ class Run:
 
 
 def take_weights(model: nn.Module, start: Path, journal: Journal) -> dict[str, Any]:
-    """Copy what agrees in name and shape from an earlier run's weights, and say what was taken and what was not.
+    """Copy what agrees in name and shape from an earlier run's weights; say what was taken and what was not.
 
-    start: .safetensors, or a folder that `train` wrote: its last stage. Errors: TrainingError when nothing agrees.
+    start: .safetensors, or a folder that `train` wrote: its last stage. Errors: TrainingError when nothing
+    agrees.
     """
     path = _start_file(start)
     own = model.state_dict()
     with safe_open(path, "pt") as file:
-        fits = [
-            name
-            for name in file.keys()
-            if name in own and list(own[name].shape) == file.get_slice(name).get_shape()
-        ]  # noqa: SIM118
+        there = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        fits = [name for name in there if name in own and list(own[name].shape) == there[name]]
         taken = {name: file.get_tensor(name) for name in fits}
     if not taken:
         raise TrainingError(f"start: nothing in {path} agrees in name and shape with a model of this recipe")
@@ -306,6 +305,3 @@ def _cpu() -> str:
     return next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
-
-
-__all__ = ["MODELS", "RUN_FILE", "Run", "commit", "take_weights", "train"]

@@ -1,4 +1,4 @@
-"""The tokenizer of the tiny models: byte-level BPE, trained on the questions, so that any text can be asked."""
+"""The tokenizer of the tiny models: byte-level BPE, trained on the questions; any text can be asked."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ OPENING = "USER: "
 ASKED = "\n{question} ASSISTANT:"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message['content'] is string %}{% set said = message['content'] %}"
-    "{% else %}{% set said = message['content'] | selectattr('type', 'equalto', 'text') | map(attribute='text') | join %}"
-    "{% endif %}"
-    "{% if message['role'] == 'user' %}USER: {{ said }} ASSISTANT:"
-    "{% elif message['role'] == 'assistant' %} {{ said }}</s>{% endif %}"
+    "{{ 'USER: ' if message.role == 'user' else ' ' if message.role == 'assistant' }}"
+    "{% if message.content is string %}{{ message.content }}"
+    "{% else %}{% for part in message.content %}"
+    "{{ part.text if part.type == 'text' else '<' ~ part.type ~ '>\n' }}"
+    "{% endfor %}{% endif %}"
+    "{{ ' ASSISTANT:' if message.role == 'user' else '</s>' if message.role == 'assistant' else ' ' }}"
     "{% endfor %}"
 )
 
