@@ -63,7 +63,7 @@ def other(visual: str, language: str, **more: Any) -> Any:
     return shaken(transformers.LlavaForConditionalGeneration(config))
 
 
-def batch(*rows: Sequence[int], side: str = "left") -> dict[str, Tensor]:
+def batch(*rows: Sequence[int], side: str = "left") -> dict[str, Any]:
     """input_ids and attention_mask of rows of ids, padded on one side."""
     most = max(map(len, rows))
     ids, mask = torch.full((len(rows), most), PAD), torch.zeros(len(rows), most, dtype=torch.long)
@@ -122,7 +122,7 @@ def onevision_pictures(*images: Any) -> dict[str, Any]:
     """pixel_values, image_sizes and batch_num_images of pictures, a list for each prompt."""
     import transformers
 
-    made = transformers.LlavaOnevisionImageProcessorPil(
+    made: Any = transformers.LlavaOnevisionImageProcessorPil(
         size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=PINPOINTS, resample=3
     )
     return dict(made(images=[list(some) for some in images], return_tensors="pt"))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..anyres import cells, grid_of, scaled_down, select_best_resolution, unpad_span
+from ..anyres import Box, cells, grid_of, scaled_down, select_best_resolution, unpad_span
 from ..errors import MediaError, PromptError
 from ..models.handle import ImageFacts, TowerFacts
 from ..values import Prompt, Slot, Tile, Tiles
@@ -202,10 +202,10 @@ def _pictures(live: Live, given: Mapping[str, Any]) -> list[Medium]:
         return [_single(one[None], tower, tokens=_per_tile(tower)) for one in pixels]
     _check_pixels("pixel_values", pixels, tower, (4, 5), "[P, K, 3, h, w]")
     sizes = _sizes(given.get("image_sizes"), len(pixels) if pixels.ndim == 5 else None)
-    whole = _uncut(given.get("batch_num_images"), len(sizes))
+    cut_up = _uncut(given.get("batch_num_images"), len(sizes))
     layouts = [
-        _layout(size, tower, image) if cut else _single_tile(size)
-        for size, cut in zip(sizes, whole, strict=True)
+        _layout(size, tower, image) if cut else (Tile(frame=0, box=_whole(size)),)
+        for size, cut in zip(sizes, cut_up, strict=True)
     ]
     counts = [len(layout) for layout in layouts]
     if pixels.ndim == 4 and len(pixels) != sum(counts):
@@ -238,18 +238,18 @@ def _clips(live: Live, given: Mapping[str, Any]) -> list[Medium]:
 def _single(pixels: Tensor, tower: TowerFacts, *, tokens: int, media: Media = "image") -> Medium:
     """Whole pictures, one tile each; their own size is not known, and is the tile's."""
     size = (tower.size, tower.size)
-    layout = tuple(Tile(frame=i, box=(0.0, 0.0, *map(float, size))) for i in range(len(pixels)))
+    layout = tuple(Tile(frame=number, box=_whole(size)) for number in range(len(pixels)))
     return Medium(media, pixels, layout, size, tokens)
 
 
-def _single_tile(size: tuple[int, int]) -> tuple[Tile, ...]:
-    return (Tile(frame=0, box=(0.0, 0.0, float(size[0]), float(size[1]))),)
+def _whole(size: tuple[int, int]) -> Box:
+    return (0.0, 0.0, float(size[0]), float(size[1]))
 
 
 def _layout(size: tuple[int, int], tower: TowerFacts, image: ImageFacts) -> tuple[Tile, ...]:
     """A base tile, and the grid's."""
     canvas = select_best_resolution(size, image.pinpoints)
-    base = Tile(frame=0, box=(0.0, 0.0, float(size[0]), float(size[1])), whole=True)
+    base = Tile(frame=0, box=_whole(size), whole=True)
     return (base, *(Tile(frame=0, row=r, col=c, box=box) for r, c, box in cells(size, canvas, tower.size)))
 
 
@@ -260,10 +260,10 @@ def _packed(size: tuple[int, int], layout: tuple[Tile, ...], tower: TowerFacts, 
         return base + 1
     cols, rows = grid_of(select_best_resolution(size, image.pinpoints), tower.size)
     down, across = unpad_span(size, rows * tower.grid, cols * tower.grid, image.unpad_rounding)
-    height, width = down.stop - down.start, across.stop - across.start
+    size = down.stop - down.start, across.stop - across.start
     if image.max_tiles:
-        height, width = scaled_down(height, width, tower.grid**2, image.max_tiles)
-    return base + height * (width + 1)
+        size = scaled_down(*size, tower.grid**2, image.max_tiles)
+    return base + size[0] * (size[1] + 1)
 
 
 def _per_tile(tower: TowerFacts) -> int:

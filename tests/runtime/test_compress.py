@@ -40,7 +40,7 @@ NEW = 10
 SIZES = torch.tensor([[50, 20], [40, 41], [20, 70]])  # height and width of three pictures
 
 
-def inputs(family: str) -> dict[str, Tensor]:
+def inputs(family: str) -> dict[str, Any]:
     """One picture in the first row, two in the second, text before and after; padded on the left."""
     if family == "llava":
         rows = [row(3, 16, 5), [*row(1, 16, 2), *row(0, 16, 9)[1:]]]
@@ -53,7 +53,7 @@ def inputs(family: str) -> dict[str, Tensor]:
     return {**batch(*rows), "pixel_values": tiled(3, 10, 2, side=SIDE), "image_sizes": sizes}
 
 
-def clips(frames: int = 6) -> dict[str, Tensor]:
+def clips(frames: int = 6) -> dict[str, Any]:
     """A clip in each of two rows, of 3 x 3 pooled tokens a frame, and a newline."""
     rows = batch(row(2, 9 * frames + 1, 5, VIDEO), row(0, 9 * frames + 1, 9, VIDEO))
     return {**rows, "pixel_values_videos": pictures(2 * frames, SIDE).view(2, frames, 3, SIDE, SIDE)}
@@ -480,7 +480,8 @@ def test_sampling_among_the_likeliest_alone_is_greedy(llava: Any) -> None:
     given = inputs("llava")
     with compress(llava, "visionzip", keep=4) as small:
         greedy = small.generate(**given, max_new_tokens=NEW)
-        for cut in ({"top_k": 1}, {"top_p": 1e-6}):
+        cuts: list[dict[str, Any]] = [{"top_k": 1}, {"top_p": 1e-6}]
+        for cut in cuts:
             ids = small.generate(**given, max_new_tokens=NEW, do_sample=True, seed=3, **cut)
             assert torch.equal(ids, greedy)
 
@@ -544,8 +545,7 @@ def test_the_report_tells_tokens_per_stage(llava: Any) -> None:
     with compress(llava, "visionzip", keep=5, targets=2) as small:
         assert small.last is None
         small.generate(**inputs("llava"), max_new_tokens=2)
-    report = small.last
-    assert report is not None
+    report: Any = small.last
     first = report[0]
     assert [(stage.id, stage.tokens) for stage in first.stages] == [
         ("patches", "17"),

@@ -376,7 +376,8 @@ def test_pictures_for_a_graph_of_clips_are_refused() -> None:
         "clips; for pictures take another graph"
     )
     assert error.value.__notes__ == ["in row 0 of the batch"]
-    clip = batch(row(3, 9 * 2 + 1, 4, VIDEO)) | {"pixel_values_videos": pictures(2, SIDE)[None]}
+    clip = batch(row(3, 9 * 2 + 1, 4, VIDEO))
+    clip["pixel_values_videos"] = pictures(2, SIDE)[None]
     assert onevision.generate(**clip, max_new_tokens=1).shape == (1, 28)
 
 
