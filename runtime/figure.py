@@ -148,9 +148,12 @@ def _drawn(figure: Figure) -> Pixels:
     for line in title:
         draw.text((MARGIN, y), line, INK, font(TITLE))
         y += TITLE + 6
-    y = MARGIN + head
+    y, groups = MARGIN + head, dict(figure.groups)
     for row, tall in zip(rows, heights, strict=True):
-        _draw_row(sheet, draw, row, MARGIN + (inner - wide) // 2, y, cell, figure.groups)
+        _draw_row(sheet, draw, row, MARGIN + (inner - wide) // 2, y, cell, groups)
+        last = row[-1].group
+        if last in groups:  # it may go on in the next row
+            groups[last] = f"{figure.groups[last][0]}, continued", groups[last][1]
         y += tall + GAP
     y += 10 - GAP
     for entry in entries:
@@ -162,8 +165,8 @@ def _drawn(figure: Figure) -> Pixels:
 
 
 def _row_height(row: Sequence[Panel], grouped: bool) -> int:
-    labelled = any(panel.label for panel in row)
-    return max(panel.pixels.shape[0] for panel in row) + LINE * labelled + BAR * grouped
+    tallest: int = max(panel.pixels.shape[0] for panel in row)
+    return tallest + LINE * any(panel.label for panel in row) + BAR * grouped
 
 
 def _draw_row(

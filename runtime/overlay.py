@@ -134,15 +134,16 @@ class Marked:
         anchor_HW = torch.cat([self.anchor, torch.tensor([False])])[base.patch]
         width, height = base.cell
         apart = ((base.across - 0.5) * width).hypot((base.down - 0.5) * height)
-        radius = max(2.5, min(width, height) * (0.4 if min(width, height) >= ROOMY else 0.3))
+        part = (0.4 if len(self.role) <= 100 else 0.46) if min(width, height) >= ROOMY else 0.3
+        radius = max(2.5, min(width, height) * part)  # three digits need more room
         out[anchor_HW & (apart <= radius)] = torch.tensor([20.0, 24.0, 30.0])
-        out[anchor_HW & (apart <= radius - max(1.0, radius * 0.2))] = torch.tensor([255.0, 255.0, 255.0])
+        out[anchor_HW & (apart <= radius - max(1.0, radius * 0.14))] = torch.tensor([255.0, 255.0, 255.0])
 
     def _numbered(self, base: Ground, pixels: Tensor) -> Tensor:
         """The panel with the token's row on every patch of a merged token, where there is room for it."""
         if min(base.cell) < ROOMY:
             return pixels
-        patches = base.patch[base.patch >= 0].unique()
+        patches = torch.bincount(base.patch[base.patch >= 0]).nonzero()[:, 0]
         owner = self.owner[patches]
         role = torch.cat([self.role, torch.tensor([-1])])[owner]
         patches = patches[torch.isin(role, torch.tensor(NUMBERED))]
@@ -170,7 +171,7 @@ class Marked:
 
     def legend(self, unseen: bool, numbered: bool = False) -> list[Key]:
         """One entry per role that is there, with its tokens and patches; the dropped; what is not seen."""
-        there = [Role(number) for number in self.role.unique().tolist()]
+        there = [role for role in Role if bool((self.role == role).any())]
         keys = [self._key(role, there) for role in there if role not in OFF_PICTURE]
         if bool(self.anchor.any()):
             which = "; the number is the token's row" if numbered else ""
@@ -187,7 +188,10 @@ class Marked:
     def _key(self, role: Role, there: Sequence[Role]) -> Key:
         mine_N = self.role == role
         mine_M = mine_N[self.tokens.owner.cpu()]
-        tokens, patches = int(mine_N.sum()), len(self.tokens.member.cpu()[mine_M].unique())
+        tokens, patches = (
+            int(mine_N.sum()),
+            int(torch.bincount(self.tokens.member.cpu()[mine_M]).count_nonzero()),
+        )
         of = "" if patches == tokens else f" of {counted(patches, 'patch', 'patches')}"
         colours = SHADES[role] if len(set(SHADES[role])) > 1 else (colour_of(role),)
         return Key(colours, f"{name_of(role, there)}: {tokens}{of}")

@@ -24,10 +24,10 @@ def patch_boxes(source: Source) -> Tensor:
     left_K, top_K, right_K, bottom_K = box_K4.unbind(1)
     x_KE = _edges(left_K, right_K, source.cols)
     y_KE = _edges(top_K, bottom_K, source.rows)
-    left, right = x_KE[:, None, :-1], x_KE[:, None, 1:]
-    top, bottom = y_KE[:, :-1, None], y_KE[:, 1:, None]
-    edges = torch.broadcast_tensors(left, top, right, bottom)
-    return torch.stack(edges, -1).reshape(-1, 4)
+    shape = (len(box_K4), source.rows, source.cols)
+    left, right = (edge[:, None].expand(shape) for edge in (x_KE[:, :-1], x_KE[:, 1:]))
+    top, bottom = (edge[:, :, None].expand(shape) for edge in (y_KE[:, :-1], y_KE[:, 1:]))
+    return torch.stack([left, top, right, bottom], -1).reshape(-1, 4)
 
 
 def _edges(first_K: Tensor, last_K: Tensor, parts: int) -> Tensor:

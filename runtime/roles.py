@@ -72,10 +72,17 @@ def name_of(role: Role, among: Iterable[Role] = ()) -> str:
 
 
 def roles_of(tokens: Tokens) -> Tensor:
-    """[N] long: the `Role` of every token."""
+    """[N] long: the `Role` of every token.
+
+    Where all patch tokens stand for equally many patches, several, a projector pooled them (Qwen2.5-VL).
+    """
     table = torch.tensor([int(_OF_KIND[kind]) for kind in Kind], device=tokens.device)
     role_N = table[tokens.kind.long()]
-    return role_N.masked_fill((role_N == int(Role.KEPT)) & (tokens.count > 1), int(Role.MERGED))
+    kept_N = role_N == int(Role.KEPT)
+    count = tokens.count[kept_N]
+    pooled = len(count) > 0 and int(count.min()) == int(count.max()) > 1
+    role = Role.POOLED if pooled else Role.MERGED
+    return role_N.masked_fill(kept_N & (tokens.count > 1), int(role))
 
 
 def owners_of(tokens: Tokens) -> Tensor:
