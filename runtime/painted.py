@@ -23,7 +23,7 @@ from .video.by_pictures import pictures_in
 from .video.choose import check_readable
 
 Size = tuple[int, int]
-ROUNDING = 1e-6  # of a patch, or of a pixel: no paint, but arithmetic
+ROUNDING = 1e-9  # of a patch, or of a pixel: no paint, but arithmetic
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,8 @@ def _read(path: Path) -> Mask:
         raise MediaError(f"{path}: a folder in a list; give the folder alone, or picture files")
     with opened(path) as file:
         picture = ImageOps.exif_transpose(file)
-        if picture.mode[-1:] in "Aa" or "transparency" in picture.info:
+        clear = "transparency" in picture.info and picture.mode in ("1", "L", "P", "RGB")
+        if clear or picture.mode[-1:] in "Aa":
             alpha = np.array(picture.convert("RGBA").getchannel("A"))
             if alpha.min() < 255:
                 return Mask(path.name, torch.from_numpy(alpha))
