@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from ..runtime.budget import PRESETS, Preset, Short, check_one, part_of, per_tile, varying
 from ..runtime.channels import channel
+from ..runtime.context import current
 from ..runtime.errors import BudgetError
 from ..runtime.foreseen import KnownTokens
 from ..runtime.needs import Need, Needs
@@ -41,26 +42,32 @@ def _foresee(
         return None
     targets = targets if preset is None else PRESETS[preset].targets
     some = targets > 0 or total is not None or ratio is not None
-    if some and rest is not None and rest.varies and short == "error":
+    varies = some and rest is not None and rest.varies
+    if varies and short == "error":
         raise varying("merge_contextual", "targets")
-    out = replace(known, per_tile=None, grid=False, complete=None)
-    if kept is None:
-        cls_token = None if rest is None or rest.cls_token is None else False
-        out = replace(out, cls_token=cls_token, complete=rest.complete if rest is not None and some else None)
-    if (
-        rest is None
-        or rest.per_tile is None
-        or total is not None
-        or (kept is not None and kept.per_tile is None)
-    ):
-        return replace(out, varies=out.varies or (rest is not None and rest.varies))
-    stays = 0 if kept is None or kept.per_tile is None else kept.per_tile
-    targets = targets if ratio is None else max(int(ratio * (stays + rest.per_tile)), 1)
+    out = replace(known, per_tile=None, grid=False, complete=None, varies=known.varies or varies)
+    alone = kept is None and "kept" not in current().wired
+    if alone and rest is not None:
+        cls_token = None if rest.cls_token is None else False
+        out = replace(out, cls_token=cls_token, complete=rest.complete if some else False)
+    stays = 0 if alone else None if kept is None else kept.per_tile
+    count = None if total is not None else _foreseen_targets(stays, rest, targets, ratio, short)
+    return replace(out, per_tile=None if stays is None or count is None else stays + count)
+
+
+def _foreseen_targets(
+    stays: int | None, rest: KnownTokens | None, targets: int, ratio: float | None, short: Short
+) -> int | None:
+    """Contextual tokens of every tile; None where that is not known. Errors: BudgetError for too many."""
+    left = None if rest is None else rest.per_tile
+    if left is None or stays is None:  # so many, or a tile of this size has too few
+        return targets if ratio is None and short == "error" else None
+    targets = targets if ratio is None else max(int(ratio * (stays + left)), 1)
     if short == "fewer":
-        targets = min(targets, rest.per_tile)
-    if targets > rest.per_tile:
-        raise _too_many(targets, stays, rest.per_tile)
-    return replace(out, per_tile=stays + targets)
+        targets = min(targets, left)
+    if targets > left:
+        raise _too_many(targets, stays, left)
+    return targets
 
 
 @node(version=1, foresee=_foresee)

@@ -75,7 +75,11 @@ def known_pair(
     stays = cls_token != "drop" and tokens.cls_token
     some = replace(tokens, per_tile=None, grid=False, complete=False)
     kept, rest = replace(some, cls_token=stays), replace(some, cls_token=False)
-    if tokens.per_tile is None or tokens.cls_token is None or keep is None:
+    if tokens.cls_token is None or keep is None:
+        return KnownPair(kept=kept, rest=rest)
+    if tokens.per_tile is None:
+        if ratio is None and short == "error":  # so many, or a tile of this size has too few
+            kept = replace(kept, per_tile=keep + (cls_token == "extra" and tokens.cls_token))
         return KnownPair(kept=kept, rest=rest)
     keep = keep if ratio is None else int(ratio * tokens.per_tile)
     special = int(tokens.cls_token)
