@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .model import MEAN, STD, TinyLlava
-from .recipe import TrainingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -39,24 +38,32 @@ def export(
     temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir(parents=True)
-        if type(model) is not TinyLlava:
-            raise TrainingError(f"export: {type(model).__name__} cannot be written as a checkpoint yet")
-        _write_llava(model, tokenizer, temporary)
-        _write_json(temporary / "training.json", record)
+        _writer(model)(model, tokenizer, temporary)
+        write_json(temporary / "training.json", record)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_llava(model: TinyLlava, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def _writer(model: TinyLlava) -> Callable[[Any, PreTrainedTokenizerFast, Path], None]:
+    """What writes the folder of such a model."""
+    from .export_packer import write_packer
+    from .export_pvc import write_pvc
+    from .packer import TinyTokenPacker
+    from .pvc import TinyPvc
+
+    return {TinyTokenPacker: write_packer, TinyPvc: write_pvc}.get(type(model), write_llava)
+
+
+def write_llava(model: TinyLlava, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     ids = special_ids(tokenizer)
     save_file(renamed(model, LLAVA_NAMES), folder / "model.safetensors", {"format": "pt"})
-    _write_json(folder / "config.json", llava_config(model, tokenizer))
-    _write_json(folder / "generation_config.json", ids)
+    write_json(folder / "config.json", llava_config(model, tokenizer))
+    write_json(folder / "generation_config.json", ids)
     tokenizer.save_pretrained(folder)
-    _write_json(folder / "preprocessor_config.json", image_processor(model.sizes.side))
-    _write_json(
+    write_json(folder / "preprocessor_config.json", image_processor(model.sizes.side))
+    write_json(
         folder / "processor_config.json",
         {
             "processor_class": "LlavaProcessor",
@@ -66,9 +73,7 @@ def _write_llava(model: TinyLlava, tokenizer: PreTrainedTokenizerFast, folder: P
             "vision_feature_select_strategy": "default",
         },
     )
-    _write_json(
-        folder / "tokenloom.json", {"template": "tokenizer"}
-    )  # its own, whatever the folder is called
+    write_json(folder / "tokenloom.json", {"template": "tokenizer"})  # its own, whatever the folder is called
 
 
 def renamed(model: TinyLlava, names: Mapping[str, str]) -> dict[str, Tensor]:
@@ -129,5 +134,5 @@ def image_processor(side: int) -> dict[str, Any]:
     }
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -32,7 +32,7 @@ class TinyPvc(TinyLlava):
         self, sizes: Sizes, vocabulary: int, *, motion_layer: int | None = None, temporal: int = 2
     ) -> None:
         super().__init__(sizes, vocabulary, motion_layer=motion_layer)
-        depth = sizes.vision_layers - 1
+        self.depth = depth = sizes.vision_layers - 1
         width = sizes.vision_width
         self.vision: nn.Module = InternVLVisionModel(
             InternVLVisionConfig(

@@ -149,7 +149,7 @@ class _Reader:
         told = self._mapping(top, "losses")
         self._known(told, names(Losses), "in losses")
         found = Losses(**{name: self._number(told, name, 0.0, FROM_0) for name in names(Losses)})
-        if "losses" in top and not any((found.lm, found.patch, found.cls, found.change)):
+        if told and not any((found.lm, found.patch, found.cls, found.change)):
             self._say(top["losses"], "losses: all weights are 0, so nothing would be learnt")
         if found.change and not found.lm:
             self._say(top["losses"], "change: the language model tells it, which runs only with lm above 0")
