@@ -1,1 +1,1 @@
-"""Coloured shapes: procedural pictures and clips with questions, the benchmark and the training data of the tiny models."""
+"""Coloured shapes: procedural pictures and clips with questions, to train tiny models and measure any."""

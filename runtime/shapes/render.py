@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .scene import COLOURS, SIDE, TAG, Scene
+from .scene import COLOURS, SIDE, TAG, Scene, Thing
 
 _FINE = 4  # supersampling
 _DIGITS = (
@@ -24,7 +25,7 @@ _DIGITS = (
 
 
 @lru_cache(maxsize=256)
-def sprite(shape: str, diameter: int) -> np.ndarray:
+def sprite(shape: str, diameter: int) -> NDArray[np.float32]:
     """How much of each pixel the shape covers, [diameter, diameter] float32 in 0 to 1."""
     n = diameter * _FINE
     y, x = (np.mgrid[:n, :n] + 0.5) / n * 2 - 1
@@ -36,30 +37,34 @@ def sprite(shape: str, diameter: int) -> np.ndarray:
         "cross": (abs(x) <= 0.3) | (abs(y) <= 0.3),
         "ring": (radius <= 1) & (radius >= 0.56),
     }[shape]
-    cover: np.ndarray = inside.reshape(diameter, _FINE, diameter, _FINE).mean(axis=(1, 3), dtype=np.float32)
-    return cover
+    fine = inside.reshape(diameter, _FINE, diameter, _FINE)
+    return np.asarray(fine.mean(axis=(1, 3), dtype=np.float32))
 
 
 @lru_cache(maxsize=10)
-def tag_sprite(digit: int) -> np.ndarray:
+def tag_sprite(digit: int) -> NDArray[np.uint8]:
     """The tag with its digit, [18, 14] uint8: white strokes two pixels wide on black."""
-    glyph = np.array([[int(c) for c in row] for row in _DIGITS[digit].split()], np.uint8).repeat(2, 0).repeat(2, 1)
+    cells = [[int(c) for c in row] for row in _DIGITS[digit].split()]
+    glyph = np.array(cells, np.uint8).repeat(2, 0).repeat(2, 1)
     tag = np.full((TAG[1], TAG[0]), 12, np.uint8)
     tag[2:16, 2:12] = 12 + glyph * 236
     return tag
 
 
-def render(scene: Scene, frames: int) -> np.ndarray:
-    """The scene at `frames` moments from the first to the last, uint8 [frames, 112, 112, 3]; one frame is the first moment."""
+def render(scene: Scene, frames: int) -> NDArray[np.uint8]:
+    """The scene at `frames` moments from the first to the last, uint8 [frames, 112, 112, 3].
+
+    One frame is the first moment.
+    """
     canvas = np.empty((frames, SIDE, SIDE, 3), np.float32)
     canvas[:] = _background(scene)
     for picture, moment in zip(canvas, moments(frames), strict=True):
         for thing in scene.things:
             if not thing.visible(moment):
                 continue
-            left, top = _corner(thing.centre(moment), thing.diameter)
+            left, top, right, bottom = box(thing, moment)
             cover = sprite(thing.shape, thing.diameter)[..., None]
-            part = picture[top : top + thing.diameter, left : left + thing.diameter]
+            part = picture[top:bottom, left:right]
             part += cover * (np.asarray(COLOURS[thing.colour], np.float32) - part)
         if scene.digit is not None and scene.shows_tag(moment):
             x, y = scene.tag
@@ -72,17 +77,25 @@ def moments(frames: int) -> tuple[float, ...]:
     return tuple(i / (frames - 1) for i in range(frames)) if frames > 1 else (0.0,)
 
 
-def patch_labels(scene: Scene, frames: int, grid: int) -> np.ndarray:
-    """For every patch the number of the thing that covers it, counted from 1; the tag is -1, background 0; int8 [frames, grid, grid].
+def box(thing: Thing, moment: float) -> tuple[int, int, int, int]:
+    """The pixels that an object takes up at that moment: left, top, and right and bottom exclusively."""
+    (x, y), half = thing.centre(moment), thing.diameter / 2
+    left, top = round(x - half), round(y - half)
+    return left, top, left + thing.diameter, top + thing.diameter
 
-    A patch belongs to what covers most of it, if that is more than a twelfth of the patch.
+
+def patch_labels(scene: Scene, frames: int, grid: int) -> NDArray[np.int8]:
+    """For every patch the number of the thing that covers it, int8 [frames, grid, grid].
+
+    Things count from 1, the tag is -1, background 0. A patch belongs to what covers most of it, if that is
+    more than a twelfth of the patch.
     """
     step = SIDE // grid
     found = np.zeros((frames, grid, grid), np.int8)
     for t, moment in enumerate(moments(frames)):
         most = np.full((grid, grid), step * step / 12, np.float32)
         layers = [
-            (n, _corner(thing.centre(moment), thing.diameter), sprite(thing.shape, thing.diameter))
+            (n, box(thing, moment)[:2], sprite(thing.shape, thing.diameter))
             for n, thing in enumerate(scene.things, 1)
             if thing.visible(moment)
         ]
@@ -100,12 +113,8 @@ def patch_labels(scene: Scene, frames: int, grid: int) -> np.ndarray:
     return found
 
 
-def _corner(centre: tuple[float, float], diameter: int) -> tuple[int, int]:
-    return round(centre[0] - diameter / 2), round(centre[1] - diameter / 2)
-
-
-def _background(scene: Scene) -> np.ndarray:
+def _background(scene: Scene) -> NDArray[np.float32]:
     ramp = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)
     light = scene.slope[0] * ramp[None, :] + scene.slope[1] * ramp[:, None]
     noise = np.random.default_rng(scene.grain).integers(-5, 6, (SIDE, SIDE, 3), dtype=np.int8)
-    return np.asarray(scene.background, np.float32) + light[..., None] + noise
+    return np.asarray(np.asarray(scene.background, np.float32) + light[..., None] + noise, np.float32)

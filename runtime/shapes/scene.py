@@ -1,4 +1,4 @@
-"""What is in a scene: objects with colour, shape, size, place and motion, a tag with a digit; drawn from a seed."""
+"""What is in a scene: objects with looks, place and motion, a tag with a digit; drawn from a seed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from ..errors import ShapesError, did_you_mean
+
+Fate = Literal["stays", "moves", "appears", "disappears", "flashes"]
+Split = Literal["train", "validation", "test", "pairs"]
+Box = tuple[float, float, float, float]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (222, 48, 48),
@@ -18,11 +24,14 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (246, 246, 246),
 }
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
-SIZES: dict[str, tuple[int, int]] = {"small": (12, 14), "large": (20, 23)}  # least and greatest diameter in pixels
+SIZES: dict[str, tuple[int, int]] = {"small": (12, 14), "large": (20, 23)}
+"""Least and greatest diameter, in pixels."""
 DIRECTIONS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 HELD_OUT = frozenset({("red", "ring"), ("blue", "triangle"), ("yellow", "cross"), ("purple", "square")})
 """Pairs of colour and shape that only the split `pairs` shows."""
-SPLITS = ("train", "validation", "test", "pairs")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "pairs")
+LEAST_TOO_LARGE = 2**32
+"""Seeds and numbers of scenes are below it."""
 SIDE = 112
 """Width and height of every picture, in pixels."""
 TAG = (14, 18)
@@ -35,13 +44,13 @@ BRIEF = (0.25, 0.4)
 _GAP = 3  # pixels between two objects, at any time
 _EDGE = 2
 
-Fate = Literal["stays", "moves", "appears", "disappears", "flashes"]
-Split = Literal["train", "validation", "test", "pairs"]
+FATES: tuple[Fate, ...] = ("moves", "moves", "stays", "appears", "disappears", "flashes")
+"""What befalls an object of a clip, each entry as likely as any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One object: its looks, its centre at the first and the last moment [pixels], and when it is there (0 to 1)."""
+    """One object: looks, centre at the first and the last moment in pixels, and when it is there (0 to 1)."""
 
     colour: str
     shape: str
@@ -95,10 +104,13 @@ def generator(seed: int, split: Split, index: int) -> np.random.Generator:
     """The random numbers of one scene: the same for the same (seed, split, index) on every machine.
 
     Raises:
-        ValueError: an unknown split, or a negative number.
+        ShapesError: an unknown split, or a number outside 0 to 2**32 - 1 (beyond it streams would coincide).
     """
     if split not in SPLITS:
-        raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
+        raise ShapesError(f"no split is called {split!r}{did_you_mean(split, SPLITS)}")
+    for name, number in (("seed", seed), ("index", index)):
+        if not 0 <= number < LEAST_TOO_LARGE:
+            raise ShapesError(f"{name}: {number} is outside 0..{LEAST_TOO_LARGE - 1}")
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
 
@@ -114,11 +126,12 @@ def draw_scene(rng: np.random.Generator, split: Split, *, clip: bool) -> Scene:
         colours[0] = sorted(HELD_OUT)[int(rng.integers(len(HELD_OUT)))][0]
         rest = [name for name in names if name != colours[0]]
         colours[1:] = [rest[i] for i in rng.permutation(len(rest))[: number - 1]]
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Box] = []
     digit = int(rng.integers(10)) if rng.random() < 0.75 else None
     tag = (0, 0)
     if digit is not None:
-        tag = (int(rng.integers(_EDGE, SIDE - TAG[0] - _EDGE)), int(rng.integers(_EDGE, SIDE - TAG[1] - _EDGE)))
+        left = int(rng.integers(_EDGE, SIDE - TAG[0] - _EDGE))
+        tag = (left, int(rng.integers(_EDGE, SIDE - TAG[1] - _EDGE)))
         taken.append((tag[0], tag[1], tag[0] + TAG[0], tag[1] + TAG[1]))
     things = []
     for nth, colour in enumerate(colours):
@@ -149,14 +162,12 @@ def _shape(rng: np.random.Generator, colour: str, *, held_out: bool, any_pair: b
 
 
 def _place(
-    rng: np.random.Generator, colour: str, shape: str, taken: list[tuple[float, float, float, float]], *, clip: bool
+    rng: np.random.Generator, colour: str, shape: str, taken: list[Box], *, clip: bool
 ) -> Thing | None:
-    """An object whose swept box is free, or none after many tries (a crowded scene then has one object fewer)."""
-    fate: Fate = "stays"
-    if clip:
-        fate = ("moves", "moves", "stays", "appears", "disappears", "flashes")[int(rng.integers(6))]  # type: ignore[assignment]
+    """An object whose swept box is free, or none after many tries: a crowded scene has one object fewer."""
+    fate: Fate = FATES[int(rng.integers(len(FATES)))] if clip else "stays"
     for _ in range(60):
-        size = ("small", "large")[int(rng.integers(2))]
+        size = list(SIZES)[int(rng.integers(2))]
         low, high = SIZES[size]
         diameter = int(rng.integers(low, high + 1))
         half = diameter / 2
@@ -172,20 +183,24 @@ def _place(
         if any(_touch(box, other) for other in taken):
             continue
         taken.append(box)
-        when = float(rng.uniform(0.3, 0.7))
-        there = {"appears": (when, 1.0), "disappears": (0.0, when)}.get(fate, (0.0, 1.0))
-        if fate == "flashes":
-            length = float(rng.uniform(*BRIEF))
-            there = _span(float(rng.uniform(0.12, 0.88 - length)), length)
-        return Thing(colour, shape, size, diameter, (x, y), (u, v), fate, there)
+        return Thing(colour, shape, size, diameter, (x, y), (u, v), fate, _there(rng, fate))
     if not taken:
         raise AssertionError("an empty scene has room for an object")
     return None
+
+
+def _there(rng: np.random.Generator, fate: Fate) -> tuple[float, float]:
+    """From when to when an object of that fate is there."""
+    when = float(rng.uniform(0.3, 0.7))
+    if fate == "flashes":
+        length = float(rng.uniform(*BRIEF))
+        return _span(float(rng.uniform(0.12, 0.88 - length)), length)
+    return {"appears": (when, 1.0), "disappears": (0.0, when)}.get(fate, (0.0, 1.0))
 
 
 def _span(start: float, length: float) -> tuple[float, float]:
     return start, start + length
 
 
-def _touch(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def _touch(a: Box, b: Box) -> bool:
     return a[0] < b[2] + _GAP and b[0] < a[2] + _GAP and a[1] < b[3] + _GAP and b[1] < a[3] + _GAP
