@@ -13,18 +13,17 @@ from ..runtime import tower_attention
 from ..runtime.errors import MediaError, WiringError
 from ..runtime.figure import Figure, Panel, panel_side
 from ..runtime.foreseen import KnownFrames, KnownTokens
+from ..runtime.ground import ground, marked_patch, plain_panel
 from ..runtime.heat import bar_of, heated, over_patches
 from ..runtime.needs import Needs
 from ..runtime.node import node
 from ..runtime.overlay import (
+    TINT,
     Marked,
     counted,
     frame_label,
-    ground,
     label_of,
-    marked_patch,
     panels_of,
-    plain_panel,
     segment_colours,
     shown_views,
     together,
@@ -37,6 +36,7 @@ Index = Annotated[int, Range(0)]
 Most = Annotated[int, Range(1)]
 Side = Annotated[int, Range(48, 4096)]
 Columns = Annotated[int, Range(0)]
+Tint = Annotated[float, Range(0, 1)]
 Attention = Literal["received", "cls", "row"]
 
 
@@ -51,6 +51,8 @@ def overlay_tokens(
     tokens: Tokens,
     *frames: Frames,
     picture: Index | None = None,
+    tint: Tint = TINT,
+    numbers: bool = True,
     most: Most = 36,
     side: Side | None = None,
     columns: Columns = 0,
@@ -66,6 +68,8 @@ def overlay_tokens(
     tokens: of any stage: patches, merged, projected, or left in the language model (read_tokens).
     frames: the pictures that the tiles were made of, in the same order.
     picture: only this one, from 0; null: all.
+    tint: how strong the colours are over what is merged; 0 leaves lines alone.
+    numbers: the row of its token on every merged patch, where patches are large enough.
     most: panels at most; of more, evenly spaced ones.
     side: longest side of a panel in pixels; null: less for many panels.
     columns: panels in a row; 0: as many as look best.
@@ -74,7 +78,7 @@ def overlay_tokens(
     pictures, clip = _pictures("overlay_tokens", tokens.source, frames)
     _check_picture("overlay_tokens", picture, len(pictures))
     views = shown_views(tokens.source, picture, most)
-    marked = Marked.of(tokens)
+    marked = Marked.of(tokens, tint, numbers=numbers)
     drawn = panels_of(marked, pictures, views, side or panel_side(len(views)), clip)
     return Figure(
         panels=drawn.panels,
@@ -125,7 +129,7 @@ def overlay_attention(
     layer: int = -2,
     picture: Index | None = None,
     smooth: bool | None = None,
-    alpha: Annotated[float, Range(0, 1)] = 0.6,
+    alpha: Tint = 0.6,
     palette: Literal["plasma", "grey"] = "plasma",
     most: Most = 36,
     side: Side | None = None,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .figure import ColourBar
-from .overlay import Ground
+from .ground import Ground
 from .patch_boxes import Box
 from .values import Source
 

@@ -13,8 +13,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .figure import INK, PAPER, Colour, Key, Panel, Pixels, font
-from .patch_boxes import Box, View, canvas_of, patch_boxes, patches_at, views_of
+from .figure import INK, PAPER, Colour, Key, Panel, font
+from .ground import Ground, ground
+from .patch_boxes import View, patch_boxes, views_of
 from .roles import (
     OFF_PICTURE,
     SHADES,
@@ -28,58 +29,12 @@ from .roles import (
 )
 from .values import Frames, Segments, Source, Tokens
 
-PADDING = (205, 208, 212)
 GONE, UNSEEN = 0.30, 0.16  # what is left of the light of a dropped patch, and of what no tile shows
 DROPPED = (62, 62, 66)
-TINT = {Role.KEPT: 0.06}  # of a role's colour over the picture
-OTHER_TINT = 0.46
+TINT = 0.46  # of a role's colour over the picture
+KEPT_TINT = 0.13  # part of that for kept patches, which show the picture
 NUMBERED = (Role.MERGED, Role.CONTEXTUAL)  # roles whose patches say which token they went into
 ROOMY = 22  # pixels of a patch from which on a number has room
-
-
-@dataclass(frozen=True)
-class Ground:
-    """One view, drawn: uint8 [H, W, 3], and which patch each of its pixels shows.
-
-    inside: [H, W] bool, the picture without padding. patch: [H, W] long, -1: none. across, down: [H, W],
-    where in the patch, 0..1. box: of the whole panel in the picture's pixels. cell: width and height of a
-    patch in pixels of the panel.
-    """
-
-    pixels: Tensor
-    inside: Tensor
-    patch: Tensor
-    across: Tensor
-    down: Tensor
-    box: Box
-    cell: tuple[float, float]
-
-
-def ground(source: Source, view: View, picture: Tensor, side: int) -> Ground:
-    """A picture [H, W, 3] uint8 with all that the view's tiles show beyond it, `side` pixels long.
-
-    A long thin picture is at least 48 pixels wide.
-    """
-    box = left, top, right, bottom = canvas_of(source, view)
-    scale = side / max(right - left, bottom - top)
-    width, height = (max(48, round(edge * scale)) for edge in (right - left, bottom - top))
-    across, down = width / (right - left), height / (bottom - top)
-    size = max(1, round(picture.shape[1] * across)), max(1, round(picture.shape[0] * down))
-    shown = Image.fromarray(picture.cpu().numpy()).resize(size, Image.Resampling.LANCZOS)
-    sheet = Image.new("RGB", (width, height), PADDING)
-    corner = round(-left * across), round(-top * down)
-    sheet.paste(shown, corner)
-    inside = Image.new("1", (width, height))
-    inside.paste(1, (*corner, corner[0] + size[0], corner[1] + size[1]))
-    x_W = left + (torch.arange(width, dtype=torch.float64) + 0.5) / across
-    y_H = top + (torch.arange(height, dtype=torch.float64) + 0.5) / down
-    patch_HW, across_HW, down_HW = patches_at(source, view.tiles, x_W, y_H)
-    tile = source.tiles[view.tiles[0]].box
-    cell = (tile[2] - tile[0]) / source.cols * across, (tile[3] - tile[1]) / source.rows * down
-    pixels = torch.from_numpy(np.array(sheet))
-    return Ground(
-        pixels, torch.from_numpy(np.array(inside)), patch_HW, across_HW.float(), down_HW.float(), box, cell
-    )
 
 
 def shown_views(source: Source, picture: int | None = None, most: int | None = None) -> tuple[View, ...]:
@@ -95,7 +50,7 @@ class Marked:
     """Tokens, looked through for drawing, on the CPU.
 
     role: [N] long. colour: [N, 3] float32. owner: [P] long, -1: dropped. anchor: [P] bool, others went
-    into it.
+    into it. tint: strength of the colours, 0..1. numbers: rows of tokens on merged patches, where they fit.
     """
 
     tokens: Tokens
@@ -103,12 +58,15 @@ class Marked:
     colour: Tensor
     owner: Tensor
     anchor: Tensor
+    tint: float = TINT
+    numbers: bool = True
 
     @classmethod
-    def of(cls, tokens: Tokens) -> Marked:
+    def of(cls, tokens: Tokens, tint: float = TINT, *, numbers: bool = True) -> Marked:
         """Roles, colours, and the token of every patch."""
         role_N = roles_of(tokens).cpu()
-        return cls(tokens, role_N, token_colours(role_N), owners_of(tokens).cpu(), anchors_of(tokens).cpu())
+        owner_P, anchor_P = owners_of(tokens).cpu(), anchors_of(tokens).cpu()
+        return cls(tokens, role_N, token_colours(role_N), owner_P, anchor_P, tint, numbers)
 
     def drawn(self, base: Ground) -> Tensor:
         """uint8 [H, W, 3]: what is kept and merged in colours, the dropped dark, with lines around tokens."""
@@ -116,7 +74,8 @@ class Marked:
         owner_HW = torch.cat([self.owner, torch.tensor([-1])])[base.patch]
         seen_HW, kept_HW = base.patch >= 0, owner_HW >= 0
         colour_N3 = torch.cat([self.colour, torch.zeros(1, 3)])
-        tint_N = torch.cat([_tints(self.role), torch.zeros(1)])
+        tint_N = torch.where(self.role == int(Role.KEPT), self.tint * KEPT_TINT, self.tint)
+        tint_N = torch.cat([tint_N, torch.zeros(1)])
         which_HW = owner_HW.masked_fill(~kept_HW, none)
         pixel = base.pixels.float()
         grey = (pixel @ torch.tensor([0.299, 0.587, 0.114]))[..., None]
@@ -134,14 +93,18 @@ class Marked:
         anchor_HW = torch.cat([self.anchor, torch.tensor([False])])[base.patch]
         width, height = base.cell
         apart = ((base.across - 0.5) * width).hypot((base.down - 0.5) * height)
-        part = (0.4 if len(self.role) <= 100 else 0.46) if min(width, height) >= ROOMY else 0.3
+        part = (0.4 if len(self.role) <= 100 else 0.46) if self.numbered(base) else 0.3
         radius = max(2.5, min(width, height) * part)  # three digits need more room
         out[anchor_HW & (apart <= radius)] = torch.tensor([20.0, 24.0, 30.0])
         out[anchor_HW & (apart <= radius - max(1.0, radius * 0.14))] = torch.tensor([255.0, 255.0, 255.0])
 
+    def numbered(self, base: Ground) -> bool:
+        """Whether merged patches have room for the rows of their tokens, and are to have them."""
+        return self.numbers and min(base.cell) >= ROOMY
+
     def _numbered(self, base: Ground, pixels: Tensor) -> Tensor:
         """The panel with the token's row on every patch of a merged token, where there is room for it."""
-        if min(base.cell) < ROOMY:
+        if not self.numbered(base):
             return pixels
         patches = torch.bincount(base.patch[base.patch >= 0]).nonzero()[:, 0]
         owner = self.owner[patches]
@@ -202,11 +165,6 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _tints(role_N: Tensor) -> Tensor:
-    table = torch.tensor([TINT.get(role, OTHER_TINT) for role in Role])
-    return table[role_N]
-
-
 def _edges(owner_HW: Tensor, thick: int) -> Tensor:
     """[H, W] bool: within `thick` pixels of a token's edge, inside it. The panel's own edge is none."""
     edge_HW = torch.zeros_like(owner_HW, dtype=torch.bool)
@@ -218,31 +176,6 @@ def _edges(owner_HW: Tensor, thick: int) -> Tensor:
         edge_HW[:, step:] |= across
         edge_HW[:, :-step] |= across
     return edge_HW
-
-
-def marked_patch(base: Ground, pixels: Tensor, patch: int) -> Tensor:
-    """The panel with a white frame, rimmed dark, around one patch and a red dot in it; as it is without."""
-    here = base.patch == patch
-    if patch < 0 or not bool(here.any()):
-        return pixels
-    image = Image.fromarray(pixels.numpy())
-    draw = ImageDraw.Draw(image)
-    y, x = here.nonzero().unbind(1)
-    left, top, right, bottom = int(x.min()), int(y.min()), int(x.max()), int(y.max())
-    for grown, colour in ((2, INK), (1, PAPER), (0, PAPER)):
-        draw.rectangle((left - grown, top - grown, right + grown, bottom + grown), outline=colour)
-    middle, centre, radius = (left + right) / 2, (top + bottom) / 2, max(2.5, min(base.cell) * 0.18)
-    box = (middle - radius, centre - radius, middle + radius, centre + radius)
-    draw.ellipse(box, fill=(235, 20, 20), outline=PAPER)
-    return torch.from_numpy(np.array(image))
-
-
-def plain_panel(picture: Tensor, side: int) -> Pixels:
-    """A picture [H, W, 3] uint8 as a panel whose longest side is `side`."""
-    height, width = picture.shape[:2]
-    scale = side / max(height, width)
-    size = max(48, round(width * scale)), max(48, round(height * scale))
-    return np.array(Image.fromarray(picture.cpu().numpy()).resize(size, Image.Resampling.LANCZOS))
 
 
 # Okabe and Ito's colours, which the colour-blind tell apart
@@ -315,7 +248,7 @@ def panels_of(
     for view in views:
         base = ground(source, view, pictures[view.frame], side)
         unseen = unseen or bool((base.inside & (base.patch < 0)).any())
-        numbered = numbered or min(base.cell) >= ROOMY
+        numbered = numbered or marked.numbered(base)
         label = label_of(source, view, clip, marked.here(view)) if len(views) > 1 else ""
         out.append(Panel(marked.drawn(base).numpy(), label))
     return Drawn(out, unseen, numbered)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from tokenloom.runtime.ground import Ground, ground
 from tokenloom.runtime.heat import bar_of, coloured, heated, over_box, over_patches, stretched
-from tokenloom.runtime.overlay import Ground, ground
 from tokenloom.runtime.patch_boxes import views_of
 from tokenloom.runtime.values import Source, Tile
 

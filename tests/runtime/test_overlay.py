@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tokenloom.runtime.ground import PADDING, ground, marked_patch
 from tokenloom.runtime.overlay import (
     DROPPED,
-    PADDING,
     Marked,
-    ground,
     label_of,
-    marked_patch,
     panels_of,
     shown_views,
     together,
@@ -87,6 +85,14 @@ def test_the_target_of_a_merge_has_a_white_dot() -> None:
     assert int((disc.min(2).values > 250).sum()) > 500
     assert int((disc.max(2).values < 60).sum()) > 5
     assert int((pixels[:30, 110:190].min(2).values > 250).sum()) == 0
+
+
+def test_colours_and_numbers_can_be_left_out() -> None:
+    """Lines and the dot stay."""
+    bare = drawn(Marked.of(zipped(), 0.0, numbers=False), 300)
+    assert bare[40, 150].tolist() == [255, 255, 255]
+    assert int((bare[40:60, 240:260].max(2).values < 60).sum()) == 0
+    assert bare[40, 99].tolist() != [255, 255, 255]
 
 
 def test_the_legend_counts() -> None:
