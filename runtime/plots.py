@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FRONT = "#111827"
 NAMED = 12  # points of the front that are named, at most
 SHORT = 24  # characters of a label that may stand beside its point
+CHARACTER, LINE = 0.009, 0.05  # of a label, as parts of the axes' width and height
 ENDINGS = (".png", ".svg", ".pdf")
 
 
@@ -70,6 +72,9 @@ def scatter(points: Sequence[Point], axes: Axes) -> Figure:
     best = front([(p.x, p.y) for p in points], higher=axes.higher)
     for number, name in enumerate(dict.fromkeys(p.series for p in points)):
         _series(ax, [p for p in points if p.series == name], name, number)
+    if axes.log_x and all(p.x > 0 for p in points):
+        ax.set_xscale("log")
+    ax.margins(0.08, 0.12)
     on = sorted((p for p, on in zip(points, best, strict=True) if on), key=lambda p: p.x)
     if names := _front(ax, on, axes.higher):
         figure.set_figheight(5 + 0.17 * len(names))
@@ -84,14 +89,11 @@ def scatter(points: Sequence[Point], axes: Axes) -> Figure:
             color="#374151",
             linespacing=1.3,
         )
-    if axes.log_x and all(p.x > 0 for p in points):
-        ax.set_xscale("log")
     ax.set_xlabel(axes.x)
     ax.set_ylabel(axes.y)
     ax.set_title(axes.title, loc="left", fontsize=11)
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.margins(0.08, 0.12)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(frameon=False, fontsize=8)
     return figure
@@ -116,7 +118,10 @@ def _series(ax: Any, points: Sequence[Point], name: str, number: int) -> None:
 
 
 def _front(ax: Any, points: Sequence[Point], higher: bool) -> list[str]:
-    """Draw a step line through the front and rings around its points; labels too long for that, numbered."""
+    """Draw a step line through the front and rings around its points; labels too long for that are numbered.
+
+    The numbers' labels.
+    """
     if not points:
         return []
     xs, ys = [p.x for p in points], [p.y for p in points]
@@ -127,11 +132,11 @@ def _front(ax: Any, points: Sequence[Point], higher: bool) -> list[str]:
     named = list(_named(points).items())
     if len(named) > NAMED:
         named = [named[round(i * (len(named) - 1) / (NAMED - 1))] for i in range(NAMED)]
-    long = any(len(label) > SHORT for _, label in named)
+    numbered = any(len(label) > SHORT for _, label in named) or _crowded(ax, named)
     for number, (place, label) in enumerate(named, start=1):
         left = place[0] <= (min(xs) + max(xs)) / 2
         ax.annotate(
-            str(number) if long else label,
+            str(number) if numbered else label,
             place,
             xytext=(7 if left else -7, 7 if higher else -7),
             textcoords="offset points",
@@ -140,7 +145,17 @@ def _front(ax: Any, points: Sequence[Point], higher: bool) -> list[str]:
             va="bottom" if higher else "top",
             color="#374151",
         )
-    return [f"{number}  {label}" for number, (_, label) in enumerate(named, start=1)] if long else []
+    return [f"{number}  {label}" for number, (_, label) in enumerate(named, start=1)] if numbered else []
+
+
+def _crowded(ax: Any, named: Sequence[tuple[tuple[float, float], str]]) -> bool:
+    """Whether a label would reach the next one."""
+    to_axes = ax.transData + ax.transAxes.inverted()
+    places = [to_axes.transform(place) for place, _ in named]
+    return any(
+        abs(a[1] - b[1]) < LINE and abs(a[0] - b[0]) < CHARACTER * max(len(first), len(second))
+        for ((_, first), a), ((_, second), b) in pairwise(zip(named, places, strict=True))
+    )
 
 
 def _named(points: Sequence[Point]) -> dict[tuple[float, float], str]:

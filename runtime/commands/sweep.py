@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -235,6 +236,7 @@ def _facts(job: Job) -> dict[str, Any]:
     made = job.sweep
     return {
         "title": job.title,
+        "command": shlex.join(["tokenloom", *sys.argv[1:]]),
         "sweep": {name: [str(v) for v in values] for name, values in made.grid.values.items()},
         "items": len(made.items),
         **made.common,

@@ -39,6 +39,14 @@ def test_long_labels_are_numbered() -> None:
     ]
 
 
+def test_labels_that_would_meet_are_numbered() -> None:
+    """Short ones, too."""
+    points = [Point(x=x, y=x / 100, label=f"k={x}") for x in (1, 2, 90)]
+    assert texts(points)[:3] == ["1", "2", "3"]
+    apart = [Point(x=x, y=x, label=f"k={x}") for x in (1, 40, 90)]
+    assert texts(apart) == ["k=1", "k=40", "k=90"]
+
+
 def test_series_have_a_legend() -> None:
     """One entry each, and the front."""
     points = [Point(x=1, y=1, series="visionzip"), Point(x=2, y=2, series="random", low=1, high=3)]
