@@ -37,6 +37,7 @@ Most = Annotated[int, Range(1)]
 Side = Annotated[int, Range(48, 4096)]
 Columns = Annotated[int, Range(0)]
 Tint = Annotated[float, Range(0, 1)]
+MOST_PIXELS = 100_000_000  # of all panels: 300 MB
 Attention = Literal["received", "cls", "row"]
 
 
@@ -79,7 +80,7 @@ def overlay_tokens(
     _check_picture("overlay_tokens", picture, len(pictures))
     views = shown_views(tokens.source, picture, most)
     marked = Marked.of(tokens, tint, numbers=numbers)
-    drawn = panels_of(marked, pictures, views, side or panel_side(len(views)), clip)
+    drawn = panels_of(marked, pictures, views, _side("overlay_tokens", side, len(views)), clip)
     return Figure(
         panels=drawn.panels,
         title=title or f"{counted(len(tokens), 'token', 'tokens')} for {len(tokens.source)} patches",
@@ -177,9 +178,9 @@ def overlay_attention(
     known = value_P[~value_P.isnan()]
     span = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     blend = view == "row" if smooth is None else smooth
-    panels: list[Panel] = []
+    panels, long = list[Panel](), _side(where, side, len(views))
     for one in views:
-        base = ground(source, one, pictures[one.frame], side or panel_side(len(views)))
+        base = ground(source, one, pictures[one.frame], long)
         pixels = heated(base, over_patches(base, source, value_P, blend), span, alpha, palette)
         label = label_of(source, one, clip) if len(views_of(source)) > 1 else ""
         panels.append(Panel(marked_patch(base, pixels, patch).numpy(), label))
@@ -257,7 +258,7 @@ def contact_sheet(
             "cluster_temporal made of the same clip"
         )
     numbers = list(range(count)) if count <= most else [i * count // most for i in range(most)]
-    long = side or panel_side(len(numbers))
+    long = _side("contact_sheet", side, len(numbers))
     legend, of_frame = [], segments.of_frame.tolist() if segments is not None else [-1] * count
     if tokens is None:
         panels = [Panel(plain_panel(frames.pictures[n], long), frame_label(frames, n)) for n in numbers]
@@ -283,6 +284,17 @@ def _sheet_title(count: int, segments: Segments | None, tokens: Tokens | None) -
     parts += [f"in {counted(len(segments), 'segment', 'segments')}"] if segments is not None else []
     text = " ".join(parts)
     return text if tokens is None else f"{text}, {counted(len(tokens), 'token', 'tokens')}"
+
+
+def _side(where: str, side: int | None, panels: int) -> int:
+    """The longest side of a panel. Errors: MediaError when all of them would fill the memory."""
+    chosen = side or panel_side(panels)
+    if panels * chosen**2 > MOST_PIXELS:
+        raise MediaError(
+            f"{where}.side: {counted(panels, 'panel', 'panels')} of {chosen} x {chosen} pixels are more than "
+            f"{MOST_PIXELS // 10**6} million; lower side, or most"
+        )
+    return chosen
 
 
 def _pictures(where: str, source: Source, frames: Sequence[Frames]) -> tuple[list[Tensor], bool]:

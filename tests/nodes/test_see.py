@@ -96,6 +96,16 @@ def test_pictures_that_do_not_belong(
     assert str(error.value) == message
 
 
+def test_panels_that_would_fill_the_memory() -> None:
+    """Refused before they are drawn."""
+    count = 8
+    with pytest.raises(MediaError) as error:
+        contact_sheet(pictures(*[SIZE] * count, clip=True), side=4096)
+    assert str(error.value) == (
+        "contact_sheet.side: 8 panels of 4096 x 4096 pixels are more than 100 million; lower side, or most"
+    )
+
+
 def test_attention_has_three_views() -> None:
     """Each says what it shows."""
     seen, frames = patches(), pictures(SIZE)
