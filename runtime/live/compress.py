@@ -169,7 +169,7 @@ class Compressed:
             if not row.wires:
                 place: Any = registry.find("place_tokens")
                 return RowReport(state=place(parts.llm, row.prompt), full=0)
-            media = tuple(media for media, _ in row.wires)
+            media: tuple[Media, ...] = tuple([media for media, _ in row.wires])
             _, names = self._graph(media)
             tiles = dict(zip(names, (one for _, one in row.wires), strict=True))
             result = execute(self._plan(media, {PROMPT: row.prompt, **tiles}))

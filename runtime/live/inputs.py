@@ -166,9 +166,9 @@ def _wires(media: list[Medium]) -> list[tuple[Media, Tiles]]:
     for kind, run in groupby(media, lambda medium: medium.media):
         members = list(run)
         if kind == "video":
-            wires += [(kind, _clip(one)) for one in members]
+            wires.extend(("video", _clip(one)) for one in members)
         else:
-            wires.append((kind, _tiles(members)))
+            wires.append(("image", _tiles(members)))
     return wires
 
 

@@ -62,8 +62,8 @@ class Live:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights lie."""
-        return self.llm.torch_device
+        """Where its weights lie now."""
+        return self.llm.load().device
 
 
 def live(model: Any) -> Live:
@@ -77,14 +77,13 @@ def live(model: Any) -> Live:
     facts = _facts(_files(model), model)
     body = model.model
     projector = body.multi_modal_projector
-    newline = getattr(body, "image_newline", None)
     print_ = uuid4().hex
     assert facts.tower is not None
     assert facts.projector is not None
     assert facts.language is not None
     tower = VisionTower(body.vision_tower, facts.tower)
     mlp = nn.Sequential(projector.linear_1, projector.act, projector.linear_2)
-    projected = Projector(mlp, facts.projector, None if newline is None else newline.detach())
+    projected = Projector(mlp, facts.projector, getattr(body, "image_newline", None))
     layers = _WithHead(with_sdpa(body.language_model), model.lm_head)
 
     def handle(part: Any, weight: torch.Tensor) -> LiveModel[Any]:

@@ -62,3 +62,12 @@ def test_examples_stay_short(name: str) -> None:
     """A graph in Python is 15 to 30 lines from `def` to `return`."""
     lines = inspect.getsource(builder(name)).rstrip().split("\n")
     assert 10 <= len(lines) <= 30
+
+
+def test_a_stock_model_is_compressed_as_an_example() -> None:
+    """Without arguments: ids of both, and the stages of the compressed one."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "compress.py")], capture_output=True, text=True, check=True
+    )
+    assert "65 -> kept 6, rest 59" in done.stdout
+    assert "64 -> 8 placed, 8 kept" in done.stdout

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.handles import PINPOINTS
 from tokenloom.runtime.anyres import (
+    cells,
     grid_of,
     letterbox,
     scaled_down,
@@ -101,3 +102,15 @@ def test_a_map_is_scaled_down_to_nine_tiles(size: tuple[int, int], scaled: tuple
 def test_a_hair_thin_map_keeps_a_row() -> None:
     """Where the released code would divide it away."""
     assert scaled_down(1, 18, per_tile=9, most=1) == (1, 12)
+
+
+def test_cells_lie_side_by_side_in_the_picture() -> None:
+    """Row by row; boxes in the picture's own pixels reach over its edges where it was padded."""
+    assert list(cells((100, 50), (672, 336), 336)) == [
+        (0, 0, (0.0, 0.0, 50.0, 50.0)),
+        (0, 1, (50.0, 0.0, 100.0, 50.0)),
+    ]
+    tall = list(cells((50, 100), (672, 672), 336))
+    assert [(row, col) for row, col, _ in tall] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert tall[0][2] == (-25.0, 0.0, 25.0, 50.0)
+    assert tall[3][2] == (25.0, 50.0, 75.0, 100.0)

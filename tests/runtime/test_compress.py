@@ -586,3 +586,14 @@ def test_a_model_on_a_gpu_gives_the_stock_models_ids(family: str) -> None:
         assert torch.equal(ids, plain(model, moved))
         assert torch.equal(full.generate(**given, max_new_tokens=NEW), ids.cpu())
         assert len(small.generate(**moved, max_new_tokens=2)) == 2
+
+
+def test_a_model_may_be_moved_and_cast_afterwards(llava: Any) -> None:
+    """What is wrapped is the model as it is when it generates."""
+    model, given = copy.deepcopy(stock("llava_next")), inputs("llava_next")
+    with compress(model, "llava15") as full:
+        first = full.generate(**given, max_new_tokens=2)
+        model.to(torch.bfloat16).to(torch.float64)
+        assert torch.equal(full.generate(**given, max_new_tokens=2), plain(model, given, max_new_tokens=2))
+        assert full.device == torch.device("cpu")
+    assert first.shape == (2, given["input_ids"].shape[1] + 2)

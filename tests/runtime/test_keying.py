@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenloom.runtime import recipes, registry
+from tokenloom.runtime import keying, recipes, registry
 from tokenloom.runtime.cache import Cache
 from tokenloom.runtime.graph import Graph, Wire
 from tokenloom.runtime.keys import recipe_key
@@ -254,3 +254,17 @@ def test_kept_keys_are_those_of_a_fresh_plan(data: st.DataObject) -> None:
             g.steps[name] = replace(g.steps[name], widgets={"add": data.draw(st.integers(0, 2))})
         kept = keys(g, values)
         assert kept == from_scratch(g, values)
+
+
+def test_without_a_cache_no_value_is_read_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures that a run is given are large, and nobody looks their key up; the plan says why all runs."""
+    read: list[Any] = []
+    monkeypatch.setattr(keying, "value_key", lambda value: read.append(value) or "value:1")
+    with Graph() as g:
+        g.output(out=g.named("add", e.eng_add)(g.param("x", int)))
+    made = plan(g, {"x": 1})
+    assert run(g, cache=False, x=1)["out"] == 2
+    assert not read
+    assert made.why("add") == "no cache"
+    run(g, cache=Cache(None), x=1)
+    assert read == [1]

@@ -307,6 +307,16 @@ def test_builtin_graphs_are_found_by_name() -> None:
         assert load("x.yaml", dump(graph)) == graph
 
 
+def test_another_base_may_stand_in_the_place_of_one() -> None:
+    """A method written for LLaVA-1.5 on LLaVA-NeXT's base, which itself extends what it replaces."""
+    graph = load("fastv", instead={"base/llava15": "base/llava_next"})
+    assert graph.title == "FastV on LLaVA-1.5"
+    assert [str(wire) for wire in graph.steps["placed"].wires["visual"]] == ["packed"]
+    assert [str(wire) for wire in graph.steps["early"].wires["inputs"]] == ["placed"]
+    deeper = load("prumerge_plus", instead={"base/llava15": "base/llava_next"})
+    assert deeper.steps["packed"].type.name == "pack_spatial_unpad"
+
+
 def test_an_unknown_name_suggests_the_nearest() -> None:
     """A misspelled built-in graph is recognised."""
     with pytest.raises(GraphError) as error:
