@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+RANDOM = Path(__file__).parent / "data" / "checkpoints"
+"""Where `tiny-random` and its kin lie, which make_checkpoints.py writes."""
 Names = Literal["4.x", "5.x", "mixed"]
 
 TOWER: dict[str, Any] = {

@@ -27,12 +27,13 @@ from typer.testing import CliRunner
 
 import tokenloom
 from tests import clips
+from tests.checkpoints import RANDOM
 from tokenloom.runtime.cli import app
 
 MEDIA = Path(__file__).parents[1] / "examples" / "media"
 PICTURE, CLIP = MEDIA / "shapes.png", MEDIA / "shapes.mp4"
 GRAPHS = Path(tokenloom.__file__).parent / "graphs"
-TINY = Path(tokenloom.__file__).parent / "runtime" / "models" / "bundled" / "tiny-random"
+TINY = RANDOM / "tiny-random"
 COMMAND = "import sys; from tokenloom.runtime.cli import main; sys.argv[0] = 'tokenloom'; main()"
 # a job in the background of a shell ignores SIGINT, and so would its children
 TAKES_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

@@ -16,7 +16,10 @@ import typer
 PACKAGES = ("torch", "transformers", "huggingface-hub", "safetensors", "tokenizers", "numpy", "pillow")
 TOOLS = ("networkx", "pyyaml", "rich", "typer")
 RANGES = {"torch": ("2.9", "2.14"), "transformers": ("5.5", "6")}  # from pyproject: first, first not
-VARIABLES = ("TOKENLOOM_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+VARIABLES = (
+    "TOKENLOOM_CACHE", "TOKENLOOM_CHECKPOINTS", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+)  # fmt: skip
 SECRETS = ("HF_TOKEN",)
 
 Line = tuple[str, str, bool]  # name, text, whether it is as it should be

@@ -14,7 +14,7 @@ import typer
 
 from ..errors import CheckpointError
 from ..models.configs import read_json
-from ..models.hub import bundled_names, resolve
+from ..models.hub import by_name, resolve
 from ..models.inspection import Group, Inspection, inspect_folder, inspect_headers
 from ..models.remote import remote_headers
 from .show import on_terminal, show_table, size_text
@@ -69,7 +69,7 @@ def inspect(checkpoint: str, revision: str | None = None, *, as_json: bool = Fal
 
 def _only_on_the_hub(checkpoint: str, folder: Path) -> bool:
     """Whether it is a hub id of which no weights are here; `folder` has its other files."""
-    local = Path(checkpoint).expanduser().is_dir() or checkpoint in bundled_names()
+    local = Path(checkpoint).expanduser().is_dir() or checkpoint in by_name()
     return not local and not any(folder.glob("*.safetensors"))
 
 

@@ -1,7 +1,8 @@
-"""From what a user writes to a local folder: a folder, a bundled checkpoint, or a hub id.
+"""From what a user writes to a local folder: a folder, a checkpoint by its name, or a hub id.
 
-Hub files go where huggingface_hub keeps them: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN and HF_ENDPOINT mean what
-they mean everywhere; there is no cache of our own.
+Names are those of the bundled checkpoints, and of what lies in the folders of TOKENLOOM_CHECKPOINTS. Hub
+files go where huggingface_hub keeps them: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN and HF_ENDPOINT mean what they
+mean everywhere; there is no cache of our own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from ..errors import CheckpointError, did_you_mean
 
 BUNDLED = Path(__file__).parent / "bundled"
+SHELVES = "TOKENLOOM_CHECKPOINTS"  # further folders of checkpoints, as PATH has them
 SMALL_FILES = ("*.json", "*.model", "*.txt", "*.jinja")  # configurations and tokenizers
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
 
@@ -21,6 +23,21 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
 def bundled_names() -> list[str]:
     """Names of the checkpoints that come with tokenloom."""
     return sorted(f.parent.name for f in BUNDLED.glob("*/config.json"))
+
+
+def shelves() -> list[Path]:
+    """The folders in which names are looked for, in order: the bundled ones', then TOKENLOOM_CHECKPOINTS'."""
+    more = [name for name in os.environ.get(SHELVES, "").split(os.pathsep) if name]
+    return [BUNDLED, *(Path(os.path.expanduser(name)) for name in more)]
+
+
+def by_name() -> dict[str, Path]:
+    """The checkpoints that go by a name; of two with the same name the first."""
+    found: dict[str, Path] = {}
+    for shelf in shelves():
+        for file in sorted(shelf.glob("*/config.json")):
+            found.setdefault(file.parent.name, file.parent)
+    return dict(sorted(found.items()))
 
 
 def resolve(
@@ -32,7 +49,7 @@ def resolve(
     Errors: CheckpointError when there is no such folder, bundled name or repository, or no way to reach it.
     """
     folder = Path(os.path.expanduser(checkpoint))  # ~nobody stays as it is
-    local = folder if folder.is_dir() else BUNDLED / checkpoint if checkpoint in bundled_names() else None
+    local = folder if folder.is_dir() else by_name().get(checkpoint)
     if local is not None:
         if revision is not None:
             raise CheckpointError(
@@ -44,14 +61,14 @@ def resolve(
         raise CheckpointError(f"{checkpoint}: a file; wanted the folder of a checkpoint")
     if not _HUB_ID.fullmatch(checkpoint):
         raise CheckpointError(
-            f"{checkpoint}: no such folder, no bundled checkpoint{_bundled_hint(checkpoint)}, and no hub id "
+            f"{checkpoint}: no such folder, no checkpoint of that name{_hint(checkpoint)}, and no hub id "
             f"(those read owner/name)"
         )
     return _download(checkpoint, revision, weights, pickled)
 
 
-def _bundled_hint(name: str) -> str:
-    hint = did_you_mean(name, bundled_names())
+def _hint(name: str) -> str:
+    hint = did_you_mean(name, by_name())
     return f" ({hint.removeprefix('; ')})" if hint else ""
 
 

@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from tokenloom import run
 from tokenloom.nodes import encode_pvc, load_model, repeat_frames
 from tokenloom.runtime.errors import CheckpointError, MediaError, MediaNotice, WiringError
-from tokenloom.runtime.models.hub import BUNDLED
 from tokenloom.runtime.models.pvc_stream import PvcStream
 from tokenloom.runtime.result import Result
 from tokenloom.runtime.values import Tile, Tiles, VisualTokens
 
 from .. import clips
+from ..checkpoints import RANDOM
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -162,7 +162,7 @@ def test_streaming_needs_the_length_for_times_that_depend_on_it() -> None:
 
 def renamed(folder: Path) -> Path:
     """tiny-random-pvc with other names for its temporal attention than those that we propose."""
-    shutil.copytree(BUNDLED / "tiny-random-pvc", folder)
+    shutil.copytree(RANDOM / "tiny-random-pvc", folder)
     tensors = load_file(folder / "model.safetensors")
     save_file(
         {n.replace("temporal_attn", "mixer"): t for n, t in tensors.items()}, folder / "model.safetensors"

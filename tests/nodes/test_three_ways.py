@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from tokenloom.nodes.generate import Generated
-from tokenloom.runtime import models
 from tokenloom.runtime.context import demand
 from tokenloom.runtime.graph import Graph, Wire
 from tokenloom.runtime.registry import all_nodes
 from tokenloom.runtime.run import run
 from tokenloom.runtime.yamlfile import load
 
+from ..checkpoints import RANDOM
 from ..internvl import write_internvl
 from ..qwen import write_qwen
 from ..same import differences
@@ -94,13 +94,12 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Ways:
     drawing = torch.zeros(60, 80, 3, dtype=torch.uint8)
     drawing[20:40, 30:60] = 255
     Image.fromarray(drawing.numpy()).save(folder / "mask.png")
-    tower = Path(str(models.__file__)).parent / "bundled" / "tiny-random" / "vision_tower"
     return Ways(
         folder,
         {
             "checkpoint": "tiny-random",
             "next_checkpoint": "tiny-random-next",
-            "tower": str(tower),
+            "tower": str(RANDOM / "tiny-random" / "vision_tower"),
             "qwen": str(folder / "qwen"),
             "internvl": str(folder / "internvl"),
             "image": MEDIA / "shapes.png",

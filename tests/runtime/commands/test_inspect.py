@@ -16,8 +16,8 @@ from tokenloom.runtime.cli import app
 from tokenloom.runtime.commands.inspect import number, settings
 from tokenloom.runtime.models import hub
 from tokenloom.runtime.models.headers import read_header
-from tokenloom.runtime.models.hub import BUNDLED
 
+from ...checkpoints import RANDOM
 from ..models.test_hub import fake_cache
 
 
@@ -34,7 +34,7 @@ def told(*words: str) -> dict[str, Any]:
 def strange(tmp_path: Path) -> Path:
     """tiny-random with tensors that nobody knows, in two layers."""
     folder = tmp_path / "strange"
-    shutil.copytree(BUNDLED / "tiny-random", folder)
+    shutil.copytree(RANDOM / "tiny-random", folder)
     tensors = load_file(folder / "model.safetensors")
     for layer in (2, 3):
         tensors[f"model.vision_tower.vision_tower.encoder.layers.{layer}.temporal_attn.qkv.weight"] = (
@@ -93,7 +93,7 @@ def test_for_programs(strange: Path) -> None:
 )
 def test_parts_alone(tensors: dict[str, torch.Tensor] | None, node: str, tmp_path: Path) -> None:
     """A projector without a configuration, and a tower: said by which node they are loaded."""
-    folder = BUNDLED / "tiny-random" / "vision_tower"
+    folder = RANDOM / "tiny-random" / "vision_tower"
     if tensors is not None:
         folder = tmp_path
         save_file(tensors, folder / "mm_projector.safetensors")
@@ -127,7 +127,7 @@ def test_numbers_for_people(count: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tiny-randon"], "error: tiny-randon: no such folder, no bundled checkpoint (did you mean"),
+        (["tiny-randon"], "error: tiny-randon: no such folder, no checkpoint of that name (did you mean"),
         (["README.md"], "error: README.md: a file; wanted the folder of a checkpoint\n"),
         (
             ["tiny-random", "--revision", "v2"],
@@ -149,9 +149,9 @@ def on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.utils import SafetensorsFileMetadata, SafetensorsRepoMetadata, TensorInfo
 
-    header = read_header(BUNDLED / "tiny-random" / "model.safetensors")
+    header = read_header(RANDOM / "tiny-random" / "model.safetensors")
     small = tmp_path / "made"
-    shutil.copytree(BUNDLED / "tiny-random", small, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(RANDOM / "tiny-random", small, ignore=shutil.ignore_patterns("*.safetensors"))
     fake_cache(tmp_path / "home", "someone/tiny", small)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

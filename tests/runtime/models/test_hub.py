@@ -128,24 +128,42 @@ def test_local_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_bundled_name() -> None:
-    """A bundled checkpoint goes by its name."""
-    assert "tiny-random" in hub.bundled_names()
-    assert hub.resolve("tiny-random") == (hub.BUNDLED / "tiny-random").resolve()
+    """A bundled checkpoint goes by its name, wherever one works."""
+    for name in hub.bundled_names():
+        assert hub.resolve(name) == (hub.BUNDLED / name).resolve()
 
 
-def test_misspelt_bundled_name() -> None:
-    """A near miss of a bundled name is suggested."""
+def test_folders_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is looked for in every folder of TOKENLOOM_CHECKPOINTS; the first that has it counts."""
+    for made in ("one/mine", "two/mine", "two/other", "two/nothing"):
+        (tmp_path / made).mkdir(parents=True)
+        if not made.endswith("nothing"):
+            (tmp_path / made / "config.json").write_text("{}")
+    folders = [str(tmp_path / name) for name in ("missing", "one", "two")]
+    monkeypatch.setenv("TOKENLOOM_CHECKPOINTS", os.pathsep.join(["", *folders]))
+    assert hub.resolve("mine") == tmp_path / "one" / "mine"
+    assert hub.resolve("other") == tmp_path / "two" / "other"
+    assert sorted(hub.by_name()) == sorted(["mine", "other", *hub.bundled_names()])
+    assert message("othr").startswith(
+        "othr: no such folder, no checkpoint of that name (did you mean 'other'?)"
+    )
+    monkeypatch.delenv("TOKENLOOM_CHECKPOINTS")
+    assert list(hub.by_name()) == hub.bundled_names()
+
+
+def test_misspelt_name() -> None:
+    """A near miss of a known name is suggested."""
     assert message("tiny-randon") == (
-        "tiny-randon: no such folder, no bundled checkpoint (did you mean 'tiny-random'?), and no hub id "
-        "(those read owner/name)"
+        "tiny-randon: no such folder, no checkpoint of that name (did you mean 'tiny-random'?), and no hub "
+        "id (those read owner/name)"
     )
 
 
 def test_home_folder_of_nobody() -> None:
     """`~name` of an unknown user is a name like any other."""
     assert message("~nobody-of-that-name/x") == (
-        f"~nobody-of-that-name/x: no such folder, no bundled checkpoint (known: "
-        f"{', '.join(hub.bundled_names())}), and no hub id (those read owner/name)"
+        f"~nobody-of-that-name/x: no such folder, no checkpoint of that name (known: "
+        f"{', '.join(hub.by_name())}), and no hub id (those read owner/name)"
     )
 
 

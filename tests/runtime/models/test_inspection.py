@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from tokenloom.runtime.errors import CheckpointError
 from tokenloom.runtime.models.headers import Stored
-from tokenloom.runtime.models.hub import bundled_names, resolve
+from tokenloom.runtime.models.hub import by_name, resolve
 from tokenloom.runtime.models.inspection import Inspection, claimed, folded, grouped, inspect_folder
 from tokenloom.runtime.models.pvc_names import BUNDLED
 from tokenloom.runtime.models.strict import language_shapes, projector_shapes, tower_shapes
@@ -134,8 +134,8 @@ def test_what_no_map_covers_is_left_over() -> None:
     assert claimed([*names, *new]).keys() == set(names)
 
 
-@pytest.mark.parametrize("name", bundled_names())
-def test_bundled_checkpoints_are_covered(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(by_name()))
+def test_checkpoints_by_name_are_covered(name: str) -> None:
     """Every tensor of what the loader takes has a part and a family."""
     found = inspect_folder(resolve(name), name)
     assert found.unknown == ()

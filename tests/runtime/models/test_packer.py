@@ -18,7 +18,6 @@ from tokenloom.runtime.commands.doctor import checkpoint_facts
 from tokenloom.runtime.errors import CheckpointError, WiringError
 from tokenloom.runtime.models.convert import convert
 from tokenloom.runtime.models.handle import ImageFacts, Model, ProjectorFacts
-from tokenloom.runtime.models.hub import BUNDLED
 from tokenloom.runtime.models.pool import pool
 from tokenloom.runtime.models.projector import Projector
 from tokenloom.runtime.models.tokenpacker import TokenPacker
@@ -26,7 +25,7 @@ from tokenloom.runtime.plan import plan
 
 from ... import checkpoints as write
 
-MADE = BUNDLED / "tiny-random-tokenpacker"
+MADE = write.RANDOM / "tiny-random-tokenpacker"
 PICTURE = Path(__file__).parents[3] / "examples" / "media" / "shapes.png"
 TOWER = "model.vision_tower.vision_tower.vision_model."
 
@@ -147,7 +146,7 @@ def test_a_graph_without_a_scale_factor_is_refused_before_work(tmp_path: Path) -
         ({"tiny_num_heads": 5},
          "{file}: tiny_num_heads: 5 heads of a width of 24; wanted one of 1, 2, 3, 4, 6, 8, 12, 24"),
         ({"mm_vision_tower": "./nowhere"},
-         "{file}: mm_vision_tower ./nowhere: no such folder, no bundled checkpoint"),
+         "{file}: mm_vision_tower ./nowhere: no such folder, no checkpoint of that name"),
     ],
 )  # fmt: skip
 def test_configurations_that_cannot_be(tmp_path: Path, config: Any, text: str) -> None:
@@ -225,7 +224,7 @@ def test_a_tower_that_is_not_there(tmp_path: Path) -> None:
     folder = written(tmp_path, mm_vision_tower="./nowhere")
     assert message(folder).endswith("(those read owner/name); load_model's vision_tower names another")
     assert message(folder, vision_tower="./neither").startswith(
-        "load_model.vision_tower: ./neither: no such folder, no bundled checkpoint"
+        "load_model.vision_tower: ./neither: no such folder, no checkpoint of that name"
     )
 
 

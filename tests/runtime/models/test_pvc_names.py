@@ -16,14 +16,15 @@ from torch import Tensor
 
 from tokenloom.nodes.models import load_model
 from tokenloom.nodes.pvc import encode_pvc
-from tokenloom.runtime import models
 from tokenloom.runtime.errors import CheckpointError
 from tokenloom.runtime.models.handle import PvcFacts
 from tokenloom.runtime.models.pvc_names import BUNDLED, OURS, bundled
 from tokenloom.runtime.models.tower_pvc import PvcTower
 from tokenloom.runtime.values import Patches, Tile, Tiles
 
-TINY = Path(str(models.__file__)).parent / "bundled" / "tiny-random-pvc"
+from ...checkpoints import RANDOM
+
+TINY = RANDOM / "tiny-random-pvc"
 OPTIONS = "proposed_pvc_options"
 Change = Callable[[dict[str, Tensor], dict[str, Any]], None]
 

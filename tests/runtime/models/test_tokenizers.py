@@ -14,7 +14,9 @@ from sentencepiece import SentencePieceProcessor
 from tokenloom.nodes import load_model, render_chat
 from tokenloom.runtime.errors import CheckpointError
 
-BUNDLED = Path(__file__).parents[3] / "runtime" / "models" / "bundled" / "tiny-random"
+from ...checkpoints import RANDOM
+
+MADE = RANDOM / "tiny-random"
 WORDS = [
     "the",
     "cat",
@@ -40,7 +42,7 @@ WORDS = [
 def checkpoint(tmp_path: Path) -> Path:
     """The bundled checkpoint with Llama's kind of tokenizer: byte-pair pieces, bytes for what is unknown."""
     folder = tmp_path / "llava"
-    shutil.copytree(BUNDLED, folder)
+    shutil.copytree(MADE, folder)
     (folder / "tokenizer.json").unlink()
     draw = random.Random(0)
     (tmp_path / "text").write_text("\n".join(" ".join(draw.choices(WORDS, k=9)) for _ in range(300)))

@@ -1,4 +1,4 @@
-"""The bundled checkpoints: small, complete, and made by the script beside them."""
+"""The checkpoints of tests/data: small, complete, and made by the script beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from safetensors.torch import load_file
 
 from tokenloom.nodes.models import load_model
-from tokenloom.runtime.models.hub import BUNDLED, bundled_names
+
+from .checkpoints import RANDOM
 
 FACTS = {
     "tiny-random": ("vicuna_v1", "pad"),
@@ -20,17 +21,17 @@ FACTS = {
     "tiny-random-pvc": ("internlm2-chat", "dynamic"),
     "tiny-random-tokenpacker": ("vicuna_v1", "pad"),
 }
-SCRIPT = Path(__file__).parents[3] / "examples" / "make_tiny_checkpoint.py"
+SCRIPT = Path(__file__).parent / "make_checkpoints.py"
 
 
 def test_small() -> None:
-    """All bundled files together stay below 5 MB, and each file of weights below 700 kB."""
-    sizes = {f: f.stat().st_size for f in BUNDLED.rglob("*") if f.is_file()}
+    """All files together stay below 5 MB, and each file of weights below 700 kB."""
+    sizes = {f: f.stat().st_size for f in RANDOM.rglob("*") if f.is_file()}
     assert sum(sizes.values()) < 5_000_000
     assert max(sizes.values()) < 700_000
 
 
-@pytest.mark.parametrize("name", bundled_names())
+@pytest.mark.parametrize("name", sorted(FACTS))
 def test_loads_and_says_so(name: str) -> None:
     """Every part loads, and facts and card say that the weights are random."""
     loaded = load_model(checkpoint=name)
@@ -40,23 +41,23 @@ def test_loads_and_says_so(name: str) -> None:
     assert chat is not None
     assert image is not None
     assert (chat.template, image.aspect, chat.random_weights) == (*FACTS[name], True)
-    assert "**random weights**" in (BUNDLED / name / "README.md").read_text()
+    assert "**random weights**" in (RANDOM / name / "README.md").read_text()
 
 
 def test_made_by_the_script(tmp_path: Path) -> None:
     """The script writes the same tensors and configuration again."""
     runpy.run_path(str(SCRIPT))["write_all"](tmp_path)
     made = sorted(f.relative_to(tmp_path) for f in tmp_path.rglob("*") if f.is_file())
-    assert made == sorted(f.relative_to(BUNDLED) for f in BUNDLED.rglob("*") if f.is_file())
+    assert made == sorted(f.relative_to(RANDOM) for f in RANDOM.rglob("*") if f.is_file())
     for file in made:
         if file.suffix == ".safetensors":
-            ours, again = load_file(BUNDLED / file), load_file(tmp_path / file)
+            ours, again = load_file(RANDOM / file), load_file(tmp_path / file)
             assert ours.keys() == again.keys()
             assert all(ours[name].equal(again[name]) for name in ours)
         elif file.suffix == ".model":
-            assert (BUNDLED / file).read_bytes() == (tmp_path / file).read_bytes()
+            assert (RANDOM / file).read_bytes() == (tmp_path / file).read_bytes()
         elif file.name != "tokenizer.json":  # its form follows the version of tokenizers
-            assert (BUNDLED / file).read_text() == (tmp_path / file).read_text()
+            assert (RANDOM / file).read_text() == (tmp_path / file).read_text()
 
 
 @pytest.mark.parametrize("name", ["tiny-random", "tiny-random-internvl2"])

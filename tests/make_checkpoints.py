@@ -1,8 +1,8 @@
-"""Write the bundled checkpoints, `tiny-random` and its kin: true layouts, seeded random weights.
+"""Write the checkpoints of tests/data, `tiny-random` and its kin: true layouts, seeded random weights.
 
-    python examples/make_tiny_checkpoint.py [FOLDER]
+    python tests/make_checkpoints.py [FOLDER]
 
-They let every graph run without a download. Their answers are random words: nothing was ever trained.
+Small and exact, for tests of every family. Their answers are random words: nothing was ever trained.
 """
 
 from __future__ import annotations
@@ -235,9 +235,8 @@ tags: [random-weights]
 # {name}
 
 A {kind} checkpoint in {layout} with **random weights**, made by
-`examples/make_tiny_checkpoint.py` of tokenloom. It was never trained: its answers are random words and say
-nothing about the picture. It exists so that graphs run, end to end and on a CPU, before a real checkpoint is
-downloaded.
+`tests/make_checkpoints.py` of tokenloom. It was never trained: its answers are random words and say
+nothing about the picture. It exists for the tests of tokenloom.
 """
 
 
@@ -509,5 +508,5 @@ def write_json(file: Path, value: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    here = Path(__file__).parents[1] / "runtime" / "models" / "bundled"
+    here = Path(__file__).parent / "data" / "checkpoints"
     write_all(Path(sys.argv[1]) if len(sys.argv) > 1 else here)
