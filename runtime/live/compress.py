@@ -60,7 +60,7 @@ def compress(
     assert tower is not None
     found = _set(forms(graph, parts.family, tower.grid), settings or {}, params)
     made = Compressed(model, parts, found, params)
-    made.check()
+    made._check()
     return made
 
 
@@ -106,9 +106,8 @@ class Compressed:
         """Where the model lies: `processor(...).to(small.device)`."""
         return self._known().device
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raise what the graph's nodes foresee that cannot work with this model, whatever the pictures."""
-        self._known()
         errors: list[LoomError] = []
         for media, form in self._forms.items():
             if isinstance(form, LoomError):
@@ -119,6 +118,7 @@ class Compressed:
             except LoomError as error:
                 errors.append(error)
                 self._forms[media] = error
+                self._graphs.clear()
         if len(errors) == len(self._forms):
             raise errors[0]
 
@@ -138,8 +138,8 @@ class Compressed:
         pixel_values_videos; padding on either side, any number of pictures in a row, none too), and
         max_new_tokens, max_length, min_new_tokens, min_length, do_sample, temperature, top_p, top_k,
         eos_token_id, pad_token_id; what is not given is as `generation_config`, or the model's, says.
-        inputs: input_ids, given by place. seed: of the sampling; None: drawn from torch's own generator. Rows
-        of a batch are sampled with one seed each, the same.
+        inputs: input_ids, given by place. seed: of the first row's samples, the next row's is one more; None:
+        drawn from torch's own generator.
 
         A row without pictures is answered as the model itself would. Errors: PromptError and MediaError for
         inputs that do not fit the model or each other, GraphError for other arguments of generate (beams,
@@ -159,7 +159,8 @@ class Compressed:
         how = decoding(said, length=ids.shape[1], longest=language.max_length, seed=seed)
         begun = [self._row(number, row) for number, row in enumerate(rows)]
         new = self._answers(begun, how)
-        filled = [[*answer, *[how.pad] * (max(map(len, new)) - len(answer))] for answer in new]
+        most = max(map(len, new))
+        filled = [[*answer, *[how.pad] * (most - len(answer))] for answer in new]
         return torch.cat([ids, torch.tensor(filled, dtype=ids.dtype, device=ids.device)], 1)
 
     def _row(self, number: int, row: InputRow) -> RowReport:
@@ -180,12 +181,15 @@ class Compressed:
         return RowReport(state=result[STATE], full=row.full, stages=result.report, outputs=outputs)
 
     def _answers(self, rows: Sequence[RowReport], how: Decoding) -> list[tuple[int, ...]]:
-        """The new ids of every row, decoded side by side; `last` is set."""
+        """The new ids of every row, decoded side by side, or one by one if each has its own seed."""
         generate: Any = registry.find("generate")
         calls = [(self._known().llm, row.state, None) for row in rows]
         with counting() as tally:
             begin = perf_counter()
-            done = generate.many(calls, **how.widgets)
+            if how.temperature:
+                done = [generate(*call, **how.widgets_of(number)) for number, call in enumerate(calls)]
+            else:
+                done = generate.many(calls, **how.widgets_of(0))
             seconds = perf_counter() - begin
         stage = Row("answer", "generate", seconds, "", None, {}, 0, 0, 0.0, tally.flops)
         answers = [one.answer for one in done]

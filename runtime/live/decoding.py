@@ -78,16 +78,15 @@ class Decoding:
     eos: tuple[int, ...]
     pad: int
 
-    @property
-    def widgets(self) -> dict[str, Any]:
-        """The settings of the node `generate`."""
+    def widgets_of(self, row: int) -> dict[str, Any]:
+        """The settings of the node `generate`; rows draw by seeds of their own."""
         return {
             "max_new_tokens": self.max_new_tokens,
             "min_new_tokens": self.min_new_tokens,
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
-            "seed": self.seed,
+            "seed": self.seed + row,
             "stop_ids": self.eos,
         }
 

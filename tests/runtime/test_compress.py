@@ -314,6 +314,7 @@ def test_prunevid_runs_on_clips_of_onevision(onevision: Any) -> None:
     assert {"segments", "still", "merged", "ended", "early", "pruned"} <= stages
 
 
+@pytest.mark.filterwarnings("ignore::tokenloom.runtime.errors.BudgetNotice")  # the models are very small
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", sorted(builtin_graphs()))
 def test_every_built_in_graph_runs_or_is_refused_at_once(family: str, name: str) -> None:
@@ -473,6 +474,17 @@ def test_samples_follow_the_seed(llava: Any) -> None:
         assert drawn(small) != first
         torch.manual_seed(5)
         assert drawn(small) == first
+
+
+def test_equal_rows_are_sampled_apart(llava: Any) -> None:
+    """The way to ask for several answers, as of the plain model; row 1 is what the next seed gives row 0."""
+    one = {**batch(row(3, 16, 5)), "pixel_values": pictures(1)}
+    two = {**batch(row(3, 16, 5), row(3, 16, 5)), "pixel_values": pictures(1).repeat(2, 1, 1, 1)}
+    how: dict[str, Any] = {"max_new_tokens": NEW, "do_sample": True, "temperature": 3.0, "eos_token_id": None}
+    with compress(llava, "visionzip", keep=4) as small:
+        first, second = small.generate(**two, **how, seed=1)
+        assert not torch.equal(first, second)
+        assert torch.equal(second, small.generate(**one, **how, seed=2)[0])
 
 
 def test_sampling_among_the_likeliest_alone_is_greedy(llava: Any) -> None:
