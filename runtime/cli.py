@@ -23,6 +23,10 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="Values of earlier runs on disk.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
+shapes_app = typer.Typer(
+    help="Coloured shapes, a benchmark with exact answers.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(shapes_app, name="shapes")
 
 GraphName = Annotated[str, typer.Argument(metavar="GRAPH", help="Graph file or built-in graph.")]
 Values = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Parameters of the graph.")]
@@ -471,6 +475,81 @@ def cache_explain(
         from .commands import keep
 
         keep.cache_explain(name, verbose)
+
+
+@shapes_app.command("make")
+def shapes_make(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="train, validation, test or pairs.")
+    ] = "test",
+    number: Annotated[int, typer.Option("--n", metavar="N", help="How many scenes.")] = 400,
+    clips: Annotated[bool, typer.Option("--clips", help="Clips (MP4) instead of pictures (PNG).")] = False,
+    frames: Annotated[int, typer.Option("--frames", metavar="N", help="Frames of a clip.")] = 8,
+    fps: Annotated[float, typer.Option("--fps", metavar="RATE", help="Frames of a clip per second.")] = 4.0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other scenes.")] = 0,
+    questions: Annotated[
+        int | None,
+        typer.Option("--questions", metavar="N", help="Per scene, at most; default: one of each kind."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that this command wrote.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write pictures or clips with questions: tokenloom shapes make DIR --n 400."""
+    with guard(debug=debug) as phase:
+        from .commands.shapes import make
+        from .shapes.items import Settings
+        from .shapes.scene import known_split
+
+        settings = Settings(
+            split=known_split(split),
+            number=number,
+            seed=seed,
+            frames=frames if clips else None,
+            questions=questions,
+            fps=fps,
+        )
+        make(folder, settings, phase, force=force, quiet=quiet)
+
+
+@shapes_app.command("describe")
+def shapes_describe(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A written folder; default: a split.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="train, validation, test or pairs.")
+    ] = "test",
+    frames: Annotated[int, typer.Option("--frames", metavar="N", help="Frames of a clip.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    debug: Debug = False,
+) -> None:
+    """List kinds of question, their answers and baselines."""
+    with guard(debug=debug, as_json=as_json):
+        from .commands.shapes import describe
+
+        describe(folder, split, frames, as_json=as_json)
+
+
+@shapes_app.command("score")
+def shapes_score(
+    questions: Annotated[Path, typer.Argument(metavar="DIR", help="Folder, or its questions.jsonl.")],
+    answers: Annotated[
+        Path, typer.Argument(metavar="ANSWERS.jsonl", help="Objects of id and answer, or rows of a sweep.")
+    ],
+    rule: Annotated[
+        str, typer.Option("--rule", metavar="NAME", help="exact, or option: sentences that name just one.")
+    ] = "exact",
+    partial: Annotated[bool, typer.Option("--partial", help="Leave out what is not answered.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Count right answers per kind, with 95 % intervals."""
+    with guard(debug=debug, as_json=as_json):
+        from .commands.shapes import show_score
+
+        show_score(questions, answers, rule=rule, partial=partial, as_json=as_json)
 
 
 def main() -> None:

@@ -11,11 +11,12 @@ import typer
 
 @dataclass
 class Progress:
-    """Counts what is done. done: how many were there before."""
+    """Counts what is done. done: how many were there before; what: what they are."""
 
     total: int
     done: int
     silent: bool = False
+    what: str = "rows"
     fresh: int = 0
     began: float = field(default_factory=time.monotonic)
     told: float = field(default_factory=time.monotonic)
@@ -28,7 +29,7 @@ class Progress:
             return
         self.told = now
         left = (now - self.began) / self.fresh * (self.total - self.done)
-        text = f"{self.done} of {self.total} rows, about {duration(left)} left"
+        text = f"{self.done} of {self.total} {self.what}, about {duration(left)} left"
         typer.echo(f"\r{text}\x1b[K" if terminal else text, nl=not terminal, err=True)
 
     def close(self) -> None:

@@ -74,8 +74,8 @@ Procedural scenes of 112 x 112 pixels with questions that have exactly one right
 ![samples](preview.png)
 
 `questions.jsonl` has one JSON object per question: `id`, `{settings.medium}` (a path in this folder),
-`question`, `answer`, `kind`, `options` (every possible answer of that kind), `split`, and `scene`: objects and
-digit with a box for every frame, `[left, top, right, bottom]` in pixels, null where hidden.
+`question`, `answer`, `kind`, `options` (every possible answer of that kind), `split`, and `scene`: objects
+and digit with a box for every frame, `[left, top, right, bottom]` in pixels, null where hidden.
 
 {markdown_table(questions)}
 

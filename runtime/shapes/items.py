@@ -88,7 +88,7 @@ class Item:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """The scene for JSON; boxes: [left, top, right, bottom] in pixels, one per frame, null where hidden."""
+        """The scene for JSON; a box is [left, top, right, bottom] in pixels, null in frames that hide it."""
         made = self.settings
         at = moments(made.frames or 1)
         x, y = self.scene.tag

@@ -100,14 +100,21 @@ class Scene:
         return self.digit is not None and self.tag_there[0] <= moment <= self.tag_there[1]
 
 
+def known_split(name: str) -> Split:
+    """The split of that name. Errors: ShapesError."""
+    for split in SPLITS:
+        if split == name:
+            return split
+    raise ShapesError(f"no split is called {name!r}{did_you_mean(name, SPLITS)}")
+
+
 def generator(seed: int, split: Split, index: int) -> np.random.Generator:
     """The random numbers of one scene: the same for the same (seed, split, index) on every machine.
 
     Raises:
         ShapesError: an unknown split, or a number outside 0 to 2**32 - 1 (beyond it streams would coincide).
     """
-    if split not in SPLITS:
-        raise ShapesError(f"no split is called {split!r}{did_you_mean(split, SPLITS)}")
+    known_split(split)
     for name, number in (("seed", seed), ("index", index)):
         if not 0 <= number < LEAST_TOO_LARGE:
             raise ShapesError(f"{name}: {number} is outside 0..{LEAST_TOO_LARGE - 1}")

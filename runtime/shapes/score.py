@@ -181,7 +181,7 @@ def read_questions(path: Path) -> list[Row]:
 
 
 def read_answers(path: Path) -> dict[str, str]:
-    """Answers by question id: JSON lines `{"id": ..., "answer": ...}`.
+    """Answers by question id: JSON lines `{"id": ..., "answer": ...}`, or the rows of a sweep (`item`).
 
     Raises:
         ShapesError: a line that is no answer, or a second answer to a question.
@@ -189,7 +189,7 @@ def read_answers(path: Path) -> dict[str, str]:
     """
     answers: dict[str, str] = {}
     for number, row in enumerate(read_rows(path), start=1):
-        id, said = row.get("id"), row.get("answer")
+        id, said = row.get("id", row.get("item")), row.get("answer")
         if not isinstance(id, str) or not isinstance(said, str | int) or isinstance(said, bool):
             raise ShapesError(
                 f'{path}:{number}: wanted {{"id": "...", "answer": "..."}}, got {str(row)[:60]}'
