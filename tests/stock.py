@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from .checkpoints import TEXT, TOWER, shaken
 from .onevision import IMAGE, PINPOINTS, SIDE, VIDEO, native_onevision
 
 BOS, PAD = 1, 0
+NEW = 10  # ids to generate
+FAMILIES = ("llava", "llava_next", "llava_onevision")
+SIZES = torch.tensor([[50, 20], [40, 41], [20, 70]])  # height and width of three pictures
 NEXT_PINPOINTS = [[32, 64], [64, 32], [64, 64], [96, 32]]  # (height, width)
 
 
@@ -149,15 +152,53 @@ def _tokenizer() -> Any:
     )
 
 
+def inputs(family: str) -> dict[str, Any]:
+    """One picture in the first row, two in the second, text before and after; padded on the left."""
+    if family == "llava":
+        rows = [row(3, 16, 5), [*row(1, 16, 2), *row(0, 16, 9)[1:]]]
+        return {**batch(*rows), "pixel_values": pictures(3)}
+    if family == "llava_next":
+        rows = [row(3, 56, 5), [*row(1, 88, 2), *row(0, 34, 9)[1:]]]
+        return {**batch(*rows), "pixel_values": tiled(3, 5, 3, side=32), "image_sizes": SIZES}
+    rows = [row(3, 85, 5), [*row(1, 135, 2), *row(0, 43, 9)[1:]]]
+    sizes = torch.tensor([[60, 30], [100, 101], [20, 34]])
+    return {**batch(*rows), "pixel_values": tiled(3, 10, 2, side=SIDE), "image_sizes": sizes}
+
+
+def clips(frames: int = 6) -> dict[str, Any]:
+    """A clip in each of two rows, of 3 x 3 pooled tokens a frame, and a newline."""
+    rows = batch(row(2, 9 * frames + 1, 5, VIDEO), row(0, 9 * frames + 1, 9, VIDEO))
+    return {**rows, "pixel_values_videos": pictures(2 * frames, SIDE).view(2, frames, 3, SIDE, SIDE)}
+
+
+def plain(model: Any, given: dict[str, Any], **more: Any) -> Tensor:
+    """What the model itself generates."""
+    return cast("Tensor", model.generate(**given, **{"max_new_tokens": NEW, "do_sample": False, **more}))
+
+
+def image(width: int, height: int) -> Any:
+    """A picture of many colours."""
+    from PIL import Image
+
+    shades = torch.arange(width * height * 3) * 37 % 256
+    return Image.fromarray(shades.to(torch.uint8).view(height, width, 3).numpy())
+
+
 __all__ = [
+    "FAMILIES",
     "IMAGE",
+    "NEW",
     "PAD",
     "SIDE",
     "VIDEO",
     "batch",
+    "clips",
+    "image",
+    "inputs",
     "onevision_pictures",
     "other",
     "pictures",
+    "plain",
     "processor",
     "row",
     "stock",
