@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -49,7 +49,8 @@ class StageBatches(Dataset[dict[str, Batch]]):
             )
             for n in range(self.stage.size(frames))
         ]
-        return {"batch": collate(samples, self.tokenizer.pad_token_id)}
+        pad: Any = self.tokenizer.pad_token_id
+        return {"batch": collate(samples, pad)}
 
 
 def only(batches: list[dict[str, Batch]]) -> dict[str, Batch]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ def evaluate(
     """
     device = next(model.parameters()).device
     prefix = torch.tensor(prefix_ids(tokenizer), device=device)
+    pad: Any = tokenizer.pad_token_id
     nowhere = tokenizer(" nowhere", add_special_tokens=False).input_ids[0]
     told: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     seen: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -55,7 +56,7 @@ def evaluate(
             make_sample(tokenizer, seed, split, n, frames=frames, questions=questions, grid=model.sizes.grid)
             for n in range(first, min(first + size, count))
         ]
-        batch = collate(samples, tokenizer.pad_token_id).to(device)
+        batch = collate(samples, pad).to(device)
         with autocast(device, precision):
             looked = model.look(batch.pixels)
             _see(model.heads["patch"](looked.patches), batch, seen)

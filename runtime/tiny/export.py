@@ -53,10 +53,13 @@ def _writer(model: TinyLlava) -> Callable[[Any, PreTrainedTokenizerFast, Path], 
     from .packer import TinyTokenPacker
     from .pvc import TinyPvc
 
-    return {TinyTokenPacker: write_packer, TinyPvc: write_pvc}.get(type(model), write_llava)
+    writers: dict[type, Any] = {TinyTokenPacker: write_packer, TinyPvc: write_pvc}
+    found: Callable[[Any, PreTrainedTokenizerFast, Path], None] = writers.get(type(model), write_llava)
+    return found
 
 
 def write_llava(model: TinyLlava, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Everything but the record of the training, in llava-hf's layout."""
     ids = special_ids(tokenizer)
     save_file(renamed(model, LLAVA_NAMES), folder / "model.safetensors", {"format": "pt"})
     write_json(folder / "config.json", llava_config(model, tokenizer))
@@ -135,4 +138,5 @@ def image_processor(side: int) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """JSON for people to read."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""tiny-tokenpacker in the released layout: a LLaVA folder with its tower's weights inside, and a TokenPacker as projector."""
+"""tiny-tokenpacker in the released layout: LLaVA with its tower inside, and a TokenPacker as projector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tiny-pvc in the layout that we propose for PVC: an InternVL2 folder with PVC's own tensors beside it (`pvc.yaml`)."""
+"""tiny-pvc in the layout that we propose for PVC: InternVL2's, with tensors of PVC's own (`pvc.yaml`)."""
 
 from __future__ import annotations
 

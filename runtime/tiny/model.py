@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +36,9 @@ class TinyLlava(nn.Module):
 
     def __init__(self, sizes: Sizes, vocabulary: int, *, motion_layer: int | None = None) -> None:
         super().__init__()
-        attention = register()
+        attention: dict[str, Any] = {"attn_implementation": register()}
         self.sizes, self.motion_layer = sizes, sizes.motion_layer if motion_layer is None else motion_layer
-        self.vision = CLIPVisionModel(
+        self.vision: Any = CLIPVisionModel(
             CLIPVisionConfig(
                 hidden_size=sizes.vision_width,
                 intermediate_size=4 * sizes.vision_width,
@@ -46,11 +46,11 @@ class TinyLlava(nn.Module):
                 num_attention_heads=sizes.vision_heads,
                 image_size=sizes.side,
                 patch_size=sizes.patch,
-                attn_implementation=attention,
+                **attention,
             )
         )
         place_positions(self.vision.embeddings.position_embedding.weight, sizes.grid)
-        self.projector = nn.Sequential(
+        self.projector: nn.Module = nn.Sequential(
             nn.Linear(sizes.vision_width, sizes.width), nn.GELU(), nn.Linear(sizes.width, sizes.width)
         )
         self.llm = LlamaForCausalLM(
@@ -65,7 +65,7 @@ class TinyLlava(nn.Module):
                 bos_token_id=1,
                 eos_token_id=2,
                 pad_token_id=0,
-                attn_implementation=attention,
+                **attention,
             )
         )
         self.heads = nn.ModuleDict(

@@ -18,22 +18,25 @@ class TinyTokenPacker(TinyLlava):
 
     def __init__(self, sizes: Sizes, vocabulary: int, *, motion_layer: int | None = None) -> None:
         super().__init__(sizes, vocabulary, motion_layer=motion_layer)
-        self.projector: nn.Module = TokenPacker(sizes.vision_width, sizes.width, levels=len(LEVELS))
+        self.projector = TokenPacker(sizes.vision_width, sizes.width, levels=len(LEVELS))
         for module in self.projector.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()  # the released std of 0.02 is for widths of 1024 and more
 
     def look(self, pixels: Tensor) -> Seen:
         """See `TinyLlava.look`; V = T * (g / 2)^2."""
-        batch, frames = pixels.shape[:2]
+        batch = len(pixels)
         states = self.encode(pixels.flatten(0, 1))
         grid = self.sizes.grid
         packer = self.projector
         assert isinstance(packer, TokenPacker)
-        maps = [states[level][:, 1:].unflatten(1, (grid, grid)) for level in LEVELS]
-        query = states[-2][:, 1:].unflatten(1, (grid, grid))
-        tokens = packer(query, torch.cat(maps, -1), scale=SCALE)
-        visual = tokens.unflatten(0, (batch, frames)).flatten(1, 2)
+
+        def by_place(state: Tensor) -> Tensor:
+            return state[:, 1:].reshape(len(state), grid, grid, -1)
+
+        maps = [by_place(states[level]) for level in LEVELS]
+        tokens = packer(by_place(states[-2]), torch.cat(maps, -1), scale=SCALE)
+        visual = tokens.reshape(batch, -1, tokens.shape[-1])
         return Seen(visual, states[-2][:, 1:], states[-2][:, 0], states[-1][:, 0])
 
     def token_change(self, change: Tensor) -> Tensor:

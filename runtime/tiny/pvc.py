@@ -34,7 +34,8 @@ class TinyPvc(TinyLlava):
         super().__init__(sizes, vocabulary, motion_layer=motion_layer)
         self.depth = depth = sizes.vision_layers - 1
         width = sizes.vision_width
-        self.vision: nn.Module = InternVLVisionModel(
+        attention: dict[str, Any] = {"attn_implementation": register()}
+        self.vision = InternVLVisionModel(
             InternVLVisionConfig(
                 hidden_size=width,
                 intermediate_size=4 * width,
@@ -43,7 +44,7 @@ class TinyPvc(TinyLlava):
                 image_size=[sizes.side] * 2,
                 patch_size=[sizes.patch] * 2,
                 attention_bias=True,
-                attn_implementation=register(),
+                **attention,
             )
         )
         place_positions(self.vision.embeddings.position_embeddings, sizes.grid)
@@ -53,7 +54,7 @@ class TinyPvc(TinyLlava):
         self.temporal = TemporalModules(width, sizes.vision_heads, 1e-6, self.facts)
         for layer in self.temporal.layers.values():
             nn.init.constant_(layer.temporal_ls, 0.1)  # type: ignore[arg-type]
-        self.projector: nn.Module = Compressor(width * SIDE**2, sizes.width, TIME_WIDTH)
+        self.projector = Compressor(width * SIDE**2, sizes.width, TIME_WIDTH)
 
     def look(self, pixels: Tensor) -> Seen:
         """See `TinyLlava.look`; V = T * (g / 2)^2, and T is 4 for a picture."""
@@ -71,10 +72,10 @@ class TinyPvc(TinyLlava):
                     hidden = hidden.repeat_interleave(copies, 0)
                 between = self.temporal.layer(number)
                 hidden = between(
-                    hidden.unflatten(0, (batch, copies)), embedding.unflatten(0, (batch, copies))
+                    hidden.view(batch, copies, *hidden.shape[1:]), embedding.view(batch, copies, -1)
                 ).flatten(0, 1)
             hidden = block.lambda_2 * block.mlp(block.layernorm_after(hidden)) + hidden
-        visual = self._compress(hidden[:, 1:], time_K).unflatten(0, (batch, copies)).flatten(1, 2)
+        visual = self._compress(hidden[:, 1:], time_K).reshape(batch, -1, self.sizes.width)
         shown = hidden if frames > 1 else hidden[copies - 1 :: copies]
         return Seen(visual, shown[:, 1:], shown[:, 0], shown[:, 0])
 
@@ -85,14 +86,12 @@ class TinyPvc(TinyLlava):
     def _embed(self, x: Tensor) -> Tensor:
         embeddings: Any = self.vision.embeddings
         patches = embeddings.patch_embeddings.projection(x).flatten(2).mT
-        return (
-            torch.cat([embeddings.cls_token.expand(len(x), -1, -1), patches], 1)
-            + embeddings.position_embeddings
-        )
+        places: Tensor = embeddings.position_embeddings
+        return torch.cat([embeddings.cls_token.expand(len(x), -1, -1), patches], 1) + places
 
     def _compress(self, hidden_KND: Tensor, time_K: Tensor) -> Tensor:
         grid = self.sizes.grid
         place_GP, _ = window_places(grid, grid, SIDE, hidden_KND.device)
         grouped = hidden_KND[:, place_GP].flatten(2)  # [K, G, P * D]
         packed: Tensor = self.projector(grouped.flatten(0, 1), time_K.repeat_interleave(grouped.shape[1]))
-        return packed.unflatten(0, (len(hidden_KND), -1))
+        return packed.reshape(len(hidden_KND), -1, packed.shape[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,6 +23,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "pvc": ("vision", "temporal", "projector", "llm", "heads"),
 }
 """What of a model can be trained or stay as it is, by kind."""
+LEAST_LAYERS = {"llava": 1, "tokenpacker": 4, "pvc": 3}
+"""Layers that the tower of each kind needs."""
 MOST_SAMPLES = 100_000_000
 """Scenes set aside for each stage, so that no two stages see the same one."""
 HARMLESS = ("title", "threads", "workers", "save_every", "log_every")
@@ -127,7 +130,8 @@ class Recipe:
         """What it says, as plain JSON data."""
         told = asdict(self)
         del told["path"], told["text"]
-        told["start"] = None if self.start is None else str(self.start)
+        if self.start is not None:
+            told["start"] = os.path.relpath(self.start, self.path.parent if self.path else ".")
         plain: dict[str, Any] = json.loads(json.dumps(told))
         return plain
 

@@ -26,6 +26,7 @@ from ..layers import VERSION, kind_text
 from ..yamltree import MOST_BYTES, Broken, Marked, decode, tree
 from .recipe import (
     KINDS_OF_MODEL,
+    LEAST_LAYERS,
     MOST_SAMPLES,
     PARTS,
     PRECISIONS,
@@ -83,7 +84,7 @@ class _Reader:
             title=self._text(top, "title"),
             kind=kind,  # type: ignore[arg-type]
             seed=self._whole(top, "seed", 0, least=0),
-            sizes=self._sizes(top),
+            sizes=self._sizes(top, kind),
             start=self._start(top),
             precision=self._one_of(top, "precision", PRECISIONS, "bf16"),  # type: ignore[arg-type]
             threads=self._whole(top, "threads", 1, least=0),
@@ -155,7 +156,7 @@ class _Reader:
             self._say(top["losses"], "change: the language model tells it, which runs only with lm above 0")
         return found
 
-    def _sizes(self, top: Tree) -> Sizes:
+    def _sizes(self, top: Tree, kind: str) -> Sizes:
         told = self._mapping(top, "sizes")
         self._known(told, names(Sizes), "in sizes")
         plain = Sizes()
@@ -167,6 +168,10 @@ class _Reader:
             self._say(
                 told.get("side") or told["patch"],
                 f"sizes: pictures have {plain.side} pixels, and patches must divide them",
+            )
+        if found.vision_layers < LEAST_LAYERS[kind]:
+            self._say(
+                told["vision_layers"], f"sizes: a tower for {kind} has at least {LEAST_LAYERS[kind]} layers"
             )
         if found.motion_layer > found.layers:
             self._say(
@@ -210,12 +215,7 @@ class _Reader:
         told = self._text(top, "start")
         if not told:
             return None
-        found = Path(os.path.relpath(os.path.join(os.path.dirname(self.path), os.path.expanduser(told))))
-        if not found.exists():
-            self._say(
-                top["start"], f"start: there is no {found}; it names a folder of `train`, or .safetensors"
-            )
-        return found
+        return Path(os.path.relpath(os.path.join(os.path.dirname(self.path), os.path.expanduser(told))))
 
     def _name(self, top: Tree) -> str:
         found = self._text(top, "name")

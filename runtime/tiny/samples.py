@@ -86,7 +86,8 @@ def make_sample(
 
 def prefix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """What stands before the visual tokens."""
-    return [tokenizer.bos_token_id, *_encode(tokenizer, OPENING)]
+    first: Any = tokenizer.bos_token_id
+    return [first, *_encode(tokenizer, OPENING)]
 
 
 _known: dict[tuple[int, str], list[int]] = {}

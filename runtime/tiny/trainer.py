@@ -38,11 +38,15 @@ RUN_FILE = "run.json"
 """Beside the Trainer's own files in a checkpoint: recipe, stage, seconds, and what is not logged yet."""
 
 
-class StageTrainer(Trainer):
+class StageTrainer(Trainer):  # type: ignore[misc]
     """Trains the parts that a stage names.
 
     Errors: TrainingError for a loss or gradient that is no number, or a checkpoint that cannot be written.
     """
+
+    optimizer: Any
+    lr_scheduler: Any
+    _into: Path | None  # where a checkpoint is being written
 
     def __init__(
         self,
@@ -87,8 +91,6 @@ class StageTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self._prefix = torch.tensor(prefix_ids(tokenizer), device=arguments.device)
 
-    _into: Path | None
-
     def resume(self, checkpoint: Path | None) -> None:
         """Train from there, or from the start, to the end of the stage."""
         if checkpoint is not None:
@@ -114,7 +116,7 @@ class StageTrainer(Trainer):
         return loss
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        norm = super()._clip_grad_norm(model)
+        norm: Any = super()._clip_grad_norm(model)
         self._finite(float(norm), "the gradient")
         return norm
 
@@ -139,7 +141,7 @@ class StageTrainer(Trainer):
         """Stage and step, for messages."""
         return f"stage {self.stage.name}, step {self.state.global_step + 1}"
 
-    def create_optimizer(self, *_: Any) -> Any:
+    def create_optimizer(self, model: Any = None) -> Any:
         """See Trainer."""
         if self.optimizer is None:
             stage = self.stage
@@ -226,7 +228,7 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
 
 
-class _Watch(TrainerCallback):
+class _Watch(TrainerCallback):  # type: ignore[misc]
     """Keeps the time, writes the log, and stops between two steps when asked to."""
 
     def __init__(self, trainer: StageTrainer, journal: Journal) -> None:

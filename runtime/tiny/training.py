@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +19,7 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import safe_open
 from safetensors.torch import load_file, save
-from torch import nn
 
 from ..device import resolve_device
 from ..errors import Cancelled, did_you_mean
@@ -32,10 +28,12 @@ from ..version import __version__
 from .checkpoints import checkpoints, clear_undone, step_of, writing
 from .evaluate import evaluate
 from .journal import Journal, clock, table
+from .machine import commit, processor
 from .model import TinyLlava
 from .packer import TinyTokenPacker
 from .pvc import TinyPvc
 from .recipe import Recipe, Stage, TrainingError, differences
+from .start import start_weights, take_weights
 from .trainer import StageTrainer, stopping, stops_gently, weights_of
 from .words import make_tokenizer
 
@@ -93,6 +91,8 @@ class Run:
             self.record = json.loads(path.read_text(encoding="utf-8"))
             self._same(self.record["values"])
             clear_undone(self.out / "checkpoints")
+        elif self.recipe.start is not None:
+            start_weights(self.recipe.start)
         with writing(str(path), "nothing was changed"):
             self.out.mkdir(parents=True, exist_ok=True)
         self.record |= self._facts()
@@ -124,7 +124,7 @@ class Run:
         return target
 
     def _stage(self, model: TinyLlava, number: int, stage: Stage) -> None:
-        folder = self.out / "checkpoints" / stage.name
+        folder = self._checkpoints(stage.name)
         clear_undone(folder)
         found = checkpoints(folder)
         last = found[-1] if found else None
@@ -166,7 +166,7 @@ class Run:
                     f"{stage.name}, validation, frames {frames}, {what}, % right: {table(found)}"
                 )
         path = self._weights(stage)
-        with writing(str(path), f"the last checkpoint is in {self.out / 'checkpoints' / stage.name}"):
+        with writing(str(path), f"the last checkpoint is in {self._checkpoints(stage.name)}"):
             path.parent.mkdir(exist_ok=True)
             write_whole(path, save(weights_of(model), {"format": "pt"}))
         self.record["stages"].append(
@@ -189,8 +189,10 @@ class Run:
         raise stopped
 
     def _same(self, before: Mapping[str, Any]) -> None:
-        """Refuse to go on with a recipe that would have led elsewhere; later stages may change."""
-        begun = len(self.record["stages"]) + 1
+        """Refuse to go on with a recipe that would have led elsewhere; stages yet to begin may change."""
+        begun = len(self.record["stages"])
+        if begun < len(before["stages"]) and checkpoints(self._checkpoints(before["stages"][begun]["name"])):
+            begun += 1
         if changed := differences(before, self.recipe.values(), stages=begun):
             raise TrainingError(
                 f"{self.out}: this run was begun with another recipe; go on with that one, or choose another "
@@ -222,7 +224,7 @@ class Run:
             "transformers": transformers.__version__,
             "device": torch.cuda.get_device_name()
             if self.device.startswith("cuda")
-            else f"{self.device}, {_cpu()}",
+            else f"{self.device}, {processor()}",
             "threads": recipe.threads or torch.get_num_threads(),
             "recipe": recipe.text,
             "values": recipe.values(),
@@ -231,77 +233,10 @@ class Run:
     def _weights(self, stage: Stage) -> Path:
         return self.out / "stages" / f"{stage.name}.safetensors"
 
+    def _checkpoints(self, stage: str) -> Path:
+        return self.out / "checkpoints" / stage
+
     def _keep_record(self) -> None:
         path = self.out / "training.json"
         with writing(str(path), "checkpoints are as they were"):
             write_whole(path, (json.dumps(self.record, indent=1) + "\n").encode())
-
-
-def take_weights(model: nn.Module, start: Path, journal: Journal) -> dict[str, Any]:
-    """Copy what agrees in name and shape from an earlier run's weights; say what was taken and what was not.
-
-    start: .safetensors, or a folder that `train` wrote: its last stage. Errors: TrainingError when nothing
-    agrees.
-    """
-    path = _start_file(start)
-    own = model.state_dict()
-    with safe_open(path, "pt") as file:
-        there = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        fits = [name for name in there if name in own and list(own[name].shape) == there[name]]
-        taken = {name: file.get_tensor(name) for name in fits}
-    if not taken:
-        raise TrainingError(f"start: nothing in {path} agrees in name and shape with a model of this recipe")
-    model.load_state_dict(taken, strict=False)
-    new = [name for name in own if name not in taken]
-    told = {"from": str(path), "taken": _grouped(list(taken)), "new": _grouped(new)}
-    journal.say(f"start: {len(taken)} tensors from {path}: {table(told['taken'])}")
-    if new:
-        journal.say(f"start: {len(new)} tensors are new: {table(told['new'])}")
-    return told
-
-
-def _grouped(names: list[str]) -> dict[str, int]:
-    """Numbers of tensors by the first word of their names."""
-    counts: dict[str, int] = {}
-    for name in names:
-        part = name.split(".")[0]
-        counts[part] = counts.get(part, 0) + 1
-    return counts
-
-
-def _start_file(start: Path) -> Path:
-    if not start.is_dir():
-        return start
-    try:
-        record = json.loads((start / "training.json").read_text(encoding="utf-8"))
-        return start / "stages" / f"{record['stages'][-1]['name']}.safetensors"
-    except (OSError, ValueError, LookupError):
-        raise TrainingError(
-            f"start: {start} is no folder of `tokenloom train` with a finished stage"
-        ) from None
-
-
-def commit() -> str | None:
-    """The git commit of this checkout, with `+` when files differ from it; None outside of one."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )

@@ -9,7 +9,7 @@ from typing import Any
 from tokenloom.runtime.tiny.recipe import Losses, Recipe, Sizes, Stage
 
 SIZES = Sizes(
-    vision_width=32, vision_layers=2, vision_heads=2, width=32, layers=2, heads=2, mlp=64, motion_layer=1
+    vision_width=32, vision_layers=4, vision_heads=2, width=32, layers=2, heads=2, mlp=64, motion_layer=1
 )
 ALL = ("vision", "projector", "llm", "heads")
 SEE = Stage(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -100,8 +99,6 @@ stages:
         "1:12: the version is missing or unknown: a recipe starts with 'tokenloom: 1'",
         "2:7: kind: 'llaba' is not one of llava, tokenpacker, pvc; did you mean 'llava'?",
         "3:7: seed: wants a whole number from 0 on, got -1",
-        f"4:8: start: there is no {os.path.relpath(tmp_path / 'nowhere')}; it names a folder of `train`, or "
-        ".safetensors",
         "5:16: sizes: width is no multiple of 4 times heads",
         "5:21: 'dept' is not known in sizes; known: heads, layers, mlp, motion_layer, patch, side, "
         "vision_heads, vision_layers, vision_width, width",
@@ -128,6 +125,10 @@ stages:
         (GOOD + GOOD[21:], "9:11: name: 'eyes' is the name of an earlier stage"),
         (GOOD.replace("patch: 1", "patch: 0"), "6:13: losses: all weights are 0, so nothing would be learnt"),
         (GOOD.replace("{patch: 1}", "[patch]"), "6:13: losses: wants a mapping by name, got a list"),
+        (
+            GOOD + "kind: pvc\nsizes: {vision_layers: 2}\n",
+            "10:24: sizes: a tower for pvc has at least 3 layers",
+        ),
         (GOOD + "    frames: {1: 0}\n", "9:13: frames: all are 0"),
         (GOOD + "    warmup: 11\n", "9:13: warmup: wants a whole number from 0 to 10, got 11"),
         (
