@@ -3,7 +3,8 @@
 {"image": "cat.jpg", "question": "What is it?", "answer": ["cat", "kitten"], "id": "17", "kind": "object"}
 
 Beside the parameters there may be `answer` (a text, or a list of those that are right), `id` (default: the
-line's number) and `kind` (what sort of question it is). Paths start at the file's folder.
+line's number) and `kind` (what sort of question it is). Columns that only describe the item, `options`,
+`split` and `scene`, are passed over. Paths start at the file's folder.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..yamlparams import placed
 from .problems import Problems
 
 OWN = ("answer", "id", "kind")
+PASSED_OVER = ("options", "split", "scene")  # as `shapes make` writes them
 MEDIA = ("image", "video", "media")  # what a graph may call its picture or clip; `media` stands for any
 Line = tuple[str, Mapping[str, Any]]
 
@@ -91,7 +93,7 @@ def _item(
     given: dict[str, Any] = {}
     params: dict[str, Any] = {}
     for column, value in line.items():
-        if column in graph.params or column not in OWN:
+        if column in graph.params or column not in (*OWN, *PASSED_OVER):
             name = _parameter(graph, where, column, problems)
             if name is not None and (checked := _checked(graph, where, name, value, file, problems)):
                 params[name], given[name] = checked[0], value
