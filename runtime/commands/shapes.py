@@ -13,6 +13,7 @@ import typer
 from ..errors import ShapesError, did_you_mean
 from ..shapes.card import table
 from ..shapes.items import Settings, items
+from ..shapes.make import check_folder
 from ..shapes.make import make as write
 from ..shapes.scene import known_split
 from ..shapes.score import RESAMPLES, Row, read_answers, read_questions, score
@@ -29,6 +30,7 @@ SCORED = ("kind", "right, %", "95 % interval", "questions", "commonest answer", 
 
 def make(folder: Path, settings: Settings, phase: Phase, *, force: bool, quiet: bool) -> None:
     """Write the folder, with progress on stderr, and say what is in it."""
+    check_folder(folder, settings, force=force)
     progress = Progress(total=settings.number, done=0, silent=quiet, what="scenes")
     phase.running = True
     try:

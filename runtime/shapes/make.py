@@ -21,6 +21,7 @@ QUESTIONS, CARD, PREVIEW = "questions.jsonl", "README.md", "preview.png"
 OURS = frozenset({QUESTIONS, CARD, PREVIEW, "images", "clips"})
 BYTES_PER_PICTURE, BYTES_PER_FRAME, BYTES_PER_LINES = 20_000, 1_500, 3_500
 """What scenes take, roughly, to refuse what the disk surely cannot hold."""
+_LITTLE = 100_000_000
 
 
 def make(
@@ -33,9 +34,8 @@ def make(
     Raises:
         ShapesError: a folder that holds something, that cannot be written, or a disk that is too small.
     """
-    _check(folder, force)
+    check_folder(folder, settings, force=force)
     try:
-        _check_room(folder, settings)
         with whole_folder(folder, replace=force) as work:
             return _fill(work, settings, done)
     except OSError as error:
@@ -65,9 +65,14 @@ def _fill(work: Path, settings: Settings, done: Callable[[Item], None] | None) -
     return questions
 
 
-def _check(folder: Path, force: bool) -> None:
-    if not folder.is_dir():
-        return
+def check_folder(folder: Path, settings: Settings, *, force: bool = False) -> None:
+    """Refuse a folder that `make` would refuse. Errors: ShapesError."""
+    if folder.is_dir():
+        _check_content(folder, force)
+    _check_room(folder, settings)
+
+
+def _check_content(folder: Path, force: bool) -> None:
     there = {entry.name for entry in folder.iterdir()}
     if there and not force:
         raise ShapesError(
@@ -87,10 +92,10 @@ def _check_room(folder: Path, settings: Settings) -> None:
     """Refuse what the disk surely cannot hold."""
     each = BYTES_PER_PICTURE if settings.frames is None else BYTES_PER_FRAME * settings.frames
     wanted = settings.number * (each + BYTES_PER_LINES)
+    if wanted < _LITTLE:
+        return
     place = folder.resolve()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = next(shutil.disk_usage(one).free for one in (place, *place.parents) if one.exists())
     if wanted > free:
         raise ShapesError(
             f"{folder}: {settings.number} scenes need about {wanted / 1e9:,.1f} GB, "
