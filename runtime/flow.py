@@ -52,17 +52,17 @@ class Stage:
 def stages_of(value: Tokens | LLMInput | LLMState, name: str = "", *, text: bool = False) -> list[Stage]:
     """The stages that a value tells of: one, but of a state each run of layers that saw the same rows.
 
-    name: instead of the value's own; layers keep theirs behind it. text: count the rows of text.
+    name: instead of the value's own; layers keep theirs in a line below it. text: count the rows of text.
     """
     if isinstance(value, Tokens):
         return [Stage.of(name or _kind_of(value), (value,))]
     if isinstance(value, LLMInput):
         every = torch.arange(len(value), device=value.wire.device)
         return [_of_rows(value, every, name or "placed", text)]
-    out = [_of_rows(value.input, rows, f"{name} {layers}".strip(), text) for layers, rows in _layers(value)]
+    out = [_of_rows(value.input, rows, f"{name}\n{layers}".strip(), text) for layers, rows in _layers(value)]
     now = value.row if value.hiding is None else value.row[value.hiding.visible]
     if not value.ran or not torch.equal(now.cpu(), value.ran[-1].cpu()):
-        out.append(_of_rows(value.input, now, f"{name} from layer {value.layer}".strip(), text))
+        out.append(_of_rows(value.input, now, f"{name}\nfrom layer {value.layer}".strip(), text))
     return out
 
 
@@ -107,11 +107,12 @@ def flows(before: Stage, after: Stage) -> Flows:
 
 
 def _part_flows(before: Tokens, after: Tokens) -> Counter[tuple[Role, Role | None]]:
-    role_N, to_N = roles_of(before).cpu().tolist(), heirs_of(before, after).tolist()
-    role_of = roles_of(after).cpu().tolist()
-    return Counter(
-        (Role(role), Role(role_of[to]) if to >= 0 else None) for role, to in zip(role_N, to_N, strict=True)
-    )
+    heir_N = heirs_of(before, after)
+    into = torch.cat([roles_of(after).cpu(), torch.tensor([-1])])[heir_N]  # -1 takes the last
+    many = len(Role) + 1
+    counts = torch.bincount(roles_of(before).cpu() * many + into + 1, minlength=many * many).tolist()
+    pairs = ((divmod(code, many), count) for code, count in enumerate(counts) if count)
+    return Counter({(Role(role), Role(to - 1) if to else None): count for (role, to), count in pairs})
 
 
 def heirs_of(before: Tokens, after: Tokens) -> Tensor:

@@ -21,6 +21,7 @@ from .values import Picture
 
 FINER = 3  # times as large as the picture while it is drawn
 COLUMN, BETWEEN, TALL, SWATCH = 30, 150, 330, 14
+VEIL = 105  # of 255, how strong the colour of a ribbon is
 LEAST = 2.0  # height of tokens that are too few to be seen
 GREY = (158, 160, 166)
 SMALLEST = 0.04  # part of the largest stage below which heights are roots
@@ -49,7 +50,8 @@ def flow_picture(stages: Sequence[Stage], title: str = "", heights: Heights = "a
     title = title or _title(stages)
     inner = len(stages) * COLUMN + (len(stages) - 1) * BETWEEN + BETWEEN
     lines = wrapped(title, TITLE, inner)
-    names = [wrapped(stage.name, TEXT, BETWEEN + COLUMN - 16) for stage in stages]
+    width = BETWEEN + COLUMN - 16
+    names = [[part for line in s.name.split("\n") for part in wrapped(line, TEXT, width)] for s in stages]
     head = MARGIN + len(lines) * (TITLE + 6) + 10
     top = head + (max(map(len, names)) + 2) * (TEXT + 4) + 10
     going = [flows(before, after) for before, after in pairwise(stages)]
@@ -115,11 +117,8 @@ def _draw_ribbons(image: Image.Image, before: _Column, after: _Column, going: Fl
         if right is None:
             _draw_fading(image, (x0, x0 + BETWEEN * 0.62), left)
             continue
-        layer = Image.new("L", image.size)
-        upper = _curve((x0, left[0]), (x1, right[0]))
-        lower = _curve((x0, left[1]), (x1, right[1]))
-        ImageDraw.Draw(layer).polygon([_fine(p) for p in (*upper, *reversed(lower))], fill=105)
-        image.paste(colour, mask=layer)
+        layer = _ribbon(image, (x0, x1), left, right, VEIL)
+        image.paste(colour, (round(x0 * FINER), 0), mask=layer)
 
 
 def _ribbons(before: _Column, after: _Column, going: Flows) -> Iterator[Ribbon]:
@@ -153,17 +152,20 @@ def _curve(start: Point, end: Point, steps: int = 48) -> list[Point]:
 
 def _draw_fading(image: Image.Image, across: Span, left: Span) -> None:
     """A ribbon that bends down and fades out."""
-    x0, x1 = across
-    size = left[1] - left[0]
-    drop = 26 + 0.12 * size
-    layer = Image.new("L", image.size)
-    upper = _curve((x0, left[0]), (x1, left[0] + drop))
-    lower = _curve((x0, left[1]), (x1, left[1] + drop))
-    ImageDraw.Draw(layer).polygon([_fine(p) for p in (*upper, *reversed(lower))], fill=255)
-    x = np.arange(image.size[0]) / FINER
-    fade = (1 - (x - x0) / (x1 - x0)).clip(0, 1) * 0.6
-    mask = Image.fromarray((np.asarray(layer) * fade[None]).astype(np.uint8))
-    image.paste(GREY, mask=mask)
+    drop = 26 + 0.12 * (left[1] - left[0])
+    layer = np.asarray(_ribbon(image, across, left, (left[0] + drop, left[1] + drop)))
+    fade = np.linspace(0.6, 0, layer.shape[1])
+    mask = Image.fromarray((layer * fade).astype(np.uint8))
+    image.paste(GREY, (round(across[0] * FINER), 0), mask=mask)
+
+
+def _ribbon(image: Image.Image, across: Span, left: Span, right: Span, strength: int = 255) -> Image.Image:
+    """A mask of a ribbon between two edges, as high as the image and as wide as it is long."""
+    width = across[1] - across[0]
+    layer = Image.new("L", (round(width * FINER), image.size[1]))
+    upper, lower = _curve((0, left[0]), (width, right[0])), _curve((0, left[1]), (width, right[1]))
+    ImageDraw.Draw(layer).polygon([_fine(point) for point in (*upper, *reversed(lower))], fill=strength)
+    return layer
 
 
 def _fine(point: Point) -> Point:
