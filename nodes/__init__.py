@@ -5,6 +5,8 @@ from .choice import check_choice as check_choice
 from .cluster import cluster_spatial as cluster_spatial
 from .cluster import cluster_temporal as cluster_temporal
 from .cluster import merge_static as merge_static
+from .control import select_random as select_random
+from .control import select_uniform as select_uniform
 from .cost import measure_cost as measure_cost
 from .encode import encode_vision as encode_vision
 from .flow import token_flow as token_flow

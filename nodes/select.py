@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
@@ -23,6 +24,7 @@ Score = Literal["cls", "received"]
 ClsToken = Literal["count", "extra", "drop"]
 CHANNEL: dict[Score, str] = {"cls": "cls_attention", "received": "received_attention"}
 TokensT = TypeVar("TokensT", bound=Tokens)
+Choose = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Picked(NamedTuple, Generic[TokensT]):
@@ -140,26 +142,54 @@ def _highest(
 ) -> Picked[TokensT]:
     """As select_dominant has it; `where` begins the messages."""
     score_N = channel(f"{where}.score {score!r}", tokens, Need(CHANNEL[score])).float()
+    return picked(where, tokens, best_of(score_N), keep, total, ratio, cls_token, short)
+
+
+def best_of(score_N: Tensor) -> Choose:
+    """Chooses the patches with the highest scores; nan is lowest, ties go to the lower position."""
+    low = torch.finfo(score_N.dtype).min
+    score_N = score_N.nan_to_num(nan=low, neginf=low)
+
+    def choose(index_KM: Tensor, patch_KM: Tensor, keep_K: Tensor) -> Tensor:
+        place_KM = rank(score_N[index_KM].masked_fill(~patch_KM, -torch.inf))
+        return (place_KM < keep_K[:, None]) & patch_KM
+
+    return choose
+
+
+def picked(
+    where: str,
+    tokens: TokensT,
+    choose: Choose,
+    keep: int,
+    total: int | None,
+    ratio: float | None,
+    cls_token: ClsToken,
+    short: Short,
+) -> Picked[TokensT]:
+    """The patches of each tile that `choose` takes, [CLS] as `cls_token` says, and the rest, in source order.
+
+    choose: which of [K, M] rows of tokens, which of them are patches, and how many of each tile, [K], to
+    [K, M] bool. where: begins the messages. The budget is select_dominant's. Errors: BudgetError.
+    """
     special_N = tokens.kind == int(Kind.CLS)
     index_KM, valid_KM = tokens.by_tile()
     keep_K = per_tile(keep, total, len(tokens.source.tiles), tokens.device)
     keep_K = keep_K if ratio is None else part_of(ratio, valid_KM.sum(1))
     special_KM = special_N[index_KM] & valid_KM
+    special_K, counts = special_KM.sum(1), cls_token == "count"
     if short == "fewer":
-        least_K, most_K = special_KM.sum(1), valid_KM.sum(1)
-        keep_K = keep_K.maximum(least_K) if cls_token == "count" else keep_K
-        keep_K = keep_K.minimum(most_K if cls_token == "count" else most_K - least_K)
-    _check_each(where, valid_KM.sum(1), special_KM.sum(1), keep_K, cls_token, total)
+        most_K = valid_KM.sum(1)
+        keep_K = keep_K.maximum(special_K) if counts else keep_K
+        keep_K = keep_K.minimum(most_K if counts else most_K - special_K)
+    _check_each(where, valid_KM.sum(1), special_K, keep_K, cls_token, total)
 
-    first = float("-inf") if cls_token == "drop" else float("inf")
-    score_KM = score_N.nan_to_num(nan=float("-inf"))[index_KM]
-    score_KM = score_KM.masked_fill(special_KM, first).masked_fill(~valid_KM, float("-inf"))
-    if cls_token == "extra":
-        keep_K = keep_K + special_KM.sum(1)
+    patches_K = keep_K - special_K if counts else keep_K
     kept_N = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    kept_N[index_KM[(rank(score_KM) < keep_K[:, None]) & valid_KM]] = True
-    rest_N = ~kept_N & ~special_N if cls_token == "drop" else ~kept_N
-    return Picked(tokens.select(kept_N), tokens.select(rest_N))
+    kept_N[index_KM[choose(index_KM, valid_KM & ~special_KM, patches_K)]] = True
+    if cls_token == "drop":
+        return Picked(tokens.select(kept_N), tokens.select(~kept_N & ~special_N))
+    return Picked(tokens.select(kept_N | special_N), tokens.select(~kept_N & ~special_N))
 
 
 def rank(score_KM: Tensor) -> Tensor:

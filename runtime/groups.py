@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .spread import middles
 from .values import Kind, LLMState, Tokens
 
 Select = Literal["local", "global"]
@@ -32,12 +33,7 @@ class Groups:
     def spaced(self, keep_G: Tensor) -> Tensor:
         """[V] bool: the middles of `keep` equal stretches of every group."""
         place_V = self.place(-torch.arange(len(self.of), device=self.of.device))
-        keep_V, size_V = keep_G.to(self.of.device)[self.of], self.size[self.of]
-
-        def middles(end_V: Tensor) -> Tensor:  # how many of (2 i + 1) size / (2 keep) lie before `end`
-            return (torch.div(2 * keep_V * end_V - 1, size_V, rounding_mode="floor") + 1) // 2
-
-        return middles(place_V + 1) > middles(place_V)
+        return middles(place_V, keep_G.to(self.of.device)[self.of], self.size[self.of])
 
     def place(self, score_V: Tensor) -> Tensor:
         """[V] long: how many of the same group come before, highest score first, ties by position."""
