@@ -99,3 +99,14 @@ def test_a_plan_knows_the_counts() -> None:
     assert project_merger.foresee is not None
     known = project_merger.foresee(tiny_projector("merger2x2"), KnownTokens(per_tile=24, width=24))
     assert known == KnownTokens(per_tile=6, width=8, grid=False)
+
+
+def test_a_plan_knows_what_is_no_grid_any_more() -> None:
+    """Chosen or merged tokens, however many there are."""
+    assert project_merger.foresee is not None
+    with pytest.raises(WiringError) as error:
+        project_merger.foresee(tiny_projector("merger2x2"), KnownTokens(width=24, grid=False))
+    assert str(error.value) == (
+        "project_merger.tokens: tokens that were chosen, merged or put in another order before are not whole "
+        "groups of 2 x 2 patches; wire the tower's patches, and select after this node"
+    )

@@ -274,3 +274,19 @@ def test_a_missing_newline_vector() -> None:
         assert str(error.value) == ("append_newline: tiny has no image_newline vector; set every: none")
     known = KnownTokens(tiles=3, per_tile=4)
     assert append_newline.foresee(known, PROJECTOR, every="clip") == replace(known, grid=False)
+
+
+def test_a_plan_refuses_to_scale_down_what_is_no_map() -> None:
+    """A picture of more tiles than the checkpoint's most, of which some patches were dropped or merged."""
+    assert pack_spatial_unpad.foresee is not None
+    known = KnownTokens(pictures=(3, 11), grid=False)
+    settings: dict[str, Any] = {"merge": "auto", "rounding": "auto"}
+    with pytest.raises(WiringError) as error:
+        pack_spatial_unpad.foresee(known, PROJECTOR, max_tiles=9, **settings)
+    assert str(error.value) == (
+        "pack_spatial_unpad.tokens: tokens that were chosen, merged or put in another order before on a map "
+        "of more than 9 tiles, but scaling it down takes all of its patches; compress after this node, or "
+        "set max_tiles: 0"
+    )
+    assert pack_spatial_unpad.foresee(known, PROJECTOR, max_tiles=10, **settings) is not None
+    assert pack_spatial_unpad.foresee(known, PROJECTOR, max_tiles=0, **settings) is not None

@@ -399,3 +399,30 @@ def _moved(value: Any, device: str) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)})
     return value
+
+
+def foreseen(known: KnownState, **widgets: Any) -> Any:
+    node = all_nodes()["prune_by_attention"]
+    assert node.foresee is not None
+    return node.foresee(known, **{name: widget.default for name, widget in node.widgets.items()} | widgets)
+
+
+def test_a_plan_counts_what_is_left() -> None:
+    """Of each picture where the groups are known; so that the next pruning is checked against it."""
+    known = KnownState(layer=2, visual=15, groups=(5, 10))
+    assert foreseen(known) == replace(known, visual=6, groups=(2, 4))
+    assert foreseen(known, select="global") == replace(known, visual=6, groups=None)
+    assert foreseen(known, special="count") == replace(known, groups=None)
+    assert foreseen(replace(known, groups=None)) == replace(known, groups=None)
+
+
+def test_a_plan_refuses_a_number_of_what_varies() -> None:
+    """Of a clip that was merged by what it shows; a part of it goes."""
+    known = KnownState(layer=2, varies=True)
+    with pytest.raises(BudgetError) as error:
+        foreseen(known, keep=3)
+    assert str(error.value) == (
+        "prune_by_attention.keep: how many tokens a tile has depends on what the pictures show here, and may "
+        "be fewer; set ratio or drop"
+    )
+    assert foreseen(known, ratio=0.5) == known

@@ -246,3 +246,15 @@ def test_prunevid_and_fastv_inside_internlm2(model: Loaded) -> None:
     for state in (prunevid, fastv):
         answer = generate(model.llm, state, max_new_tokens=2).answer
         assert (answer.visual_tokens, answer.kept_visual_tokens) == (6, 3)
+
+
+def test_a_plan_knows_what_is_no_grid_any_more() -> None:
+    """Chosen or merged tokens, however many there are."""
+    foresee = project_pixel_shuffle.foresee
+    assert foresee is not None
+    with pytest.raises(WiringError) as error:
+        foresee(shuffler(), KnownTokens(tiles=3, width=WIDTH, grid=False), ratio=None, version=None)
+    assert str(error.value) == (
+        "project_pixel_shuffle.tokens: tokens that were chosen, merged or put in another order before are "
+        "not whole groups of 2 x 2 patches; wire the tower's patches, and select after this node"
+    )

@@ -14,8 +14,9 @@ from torch import Tensor
 from tests.handles import CLIP_MEAN, CLIP_STD, PINPOINTS, image_handle
 from tokenloom.nodes.tile import pad_square, preprocess, resize_crop, tile_anyres
 from tokenloom.runtime.errors import CheckpointError, MediaError
-from tokenloom.runtime.foreseen import KnownFrames, KnownTiles
+from tokenloom.runtime.foreseen import KnownFrames, KnownTiles, pictures_of
 from tokenloom.runtime.models.handle import ImageFacts
+from tokenloom.runtime.registry import all_nodes
 from tokenloom.runtime.values import Frames, Tile, Tiles
 
 SMALL = tuple((w // 7, h // 7) for w, h in PINPOINTS)  # tiles of 48
@@ -296,3 +297,24 @@ def test_a_plan_counts_tiles_that_do_not_depend_on_the_picture() -> None:
         count=2, pictures=(1, 1), clip=False
     )
     assert preprocess.foresee(PAD, pictures, None, aspect="pad") is None
+
+
+def test_a_plan_counts_the_tiles_of_grids() -> None:
+    """From the pictures' sizes: a base tile and a grid each; as many as are cut."""
+    known = KnownFrames(count=2, clip=False, sizes=((90, 30), (30, 90)))
+    assert preprocess.foresee is not None
+    found = preprocess.foresee(ANYRES, known, aspect="auto")
+    made = preprocess(ANYRES, images((90, 30), (30, 90)))
+    assert found == KnownTiles(count=len(made), sizes=known.sizes, pictures=pictures_of(made), clip=False)
+
+
+@pytest.mark.parametrize("name", ["pad_square", "resize_crop", "tile_anyres"])
+def test_a_plan_counts_the_tiles_of_every_cutter(name: str) -> None:
+    """One of each picture, or a grid; nothing of pictures that nobody knows."""
+    node = all_nodes()[name]
+    assert node.foresee is not None
+    widgets = {key: widget.default for key, widget in node.widgets.items()}
+    known = KnownFrames(count=2, clip=False, sizes=((90, 30), (30, 90)))
+    made = node(ANYRES, images((90, 30), (30, 90)))
+    assert node.foresee(ANYRES, known, **widgets).pictures == pictures_of(made)
+    assert node.foresee(ANYRES, known, None, **widgets) is None

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenloom.runtime.errors import BudgetError
+from tokenloom.runtime.errors import BudgetError, BudgetNotice
 from tokenloom.runtime.share import Rounding, Share
 
 SIZES = st.lists(st.integers(0, 3000), min_size=1, max_size=6).filter(any)
@@ -118,3 +118,14 @@ def test_nothing_may_stay_when_that_is_wanted() -> None:
     """allow_none goes on without any visual token, and where there are none."""
     assert of(2, 1, allow_none=True) == [0, 0]
     assert of(0, allow_none=True, keep=4) == [0]
+
+
+def test_shares_that_round_to_nothing_take_one_of_the_largest_group() -> None:
+    """With a notice: a run does not end where an adaptive method left very few tokens of one picture."""
+    share = Share(ratio=0.4)
+    with pytest.warns(BudgetNotice) as notices:
+        assert share.taken("prune", torch.tensor([1, 0, 2, 2])).tolist() == [0, 0, 1, 0]
+    assert str(notices[0].message).endswith("or allow_none: true to go on without any; one is kept")
+    assert share.taken("prune", torch.tensor([5, 1])).tolist() == [2, 0]
+    with pytest.raises(BudgetError, match="keep 3 of 2 visual tokens"):
+        Share(keep=3).taken("prune", torch.tensor([2]))
