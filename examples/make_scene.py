@@ -2,7 +2,8 @@
 
 Takes the first scenes that show what a newcomer wants to ask about: in the picture four objects of different
 shapes and a digit, in the clip one object that moves, one that stays, one that appears, and a digit.
-`scene.json` beside them says which scenes these are, and the answers.
+`scene.json` beside them says which scenes these are, and the answers. The sheets of docs/shapes.md are drawn
+as well.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from tokenloom.runtime.shapes.files import write_mp4, write_png
-from tokenloom.runtime.shapes.items import Item, Settings, make_item
+from tokenloom.runtime.shapes.items import Item, Settings, items, make_item
 from tokenloom.runtime.shapes.scene import Scene
+from tokenloom.runtime.shapes.sheet import sheet
 
 MEDIA = Path(__file__).parent / "media"
+DOCS = Path(__file__).parents[1] / "docs"
 PICTURE = Settings(split="test", number=1, questions=99)
 CLIP = Settings(split="test", number=1, frames=16, fps=8.0, questions=99)
 
@@ -50,7 +53,7 @@ def facts(item: Item) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the three files and say what they show."""
+    """Write the files and say which scenes were taken."""
     picture, clip = first(PICTURE, rich_picture), first(CLIP, rich_clip)
     MEDIA.mkdir(exist_ok=True)
     write_png(MEDIA / "scene.png", picture.pixels()[0])
@@ -58,6 +61,8 @@ def main() -> None:
     told = {"scene.png": facts(picture), "scene.mp4": facts(clip)}
     lines = [f"{json.dumps(name)}: {_readable(fact)}" for name, fact in told.items()]
     (MEDIA / "scene.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+    write_png(DOCS / "shapes.png", sheet(list(items(Settings(number=12)))))
+    write_png(DOCS / "shapes_clips.png", sheet(list(items(Settings(number=6, frames=8)))))
     for name, item in (("scene.png", picture), ("scene.mp4", clip)):
         print(f"{name}: test scene {item.index}, {(MEDIA / name).stat().st_size / 1000:.0f} kB")
 
