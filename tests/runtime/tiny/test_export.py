@@ -24,7 +24,7 @@ from tokenloom.runtime.values import Frames
 
 from .recipes import SIZES
 
-TOLERANCE = {"atol": 4e-3, "rtol": 0.0}  # weights are rounded to float16; scores reach 2
+TOLERANCE = {"atol": 2e-4, "rtol": 0.0}  # scores reach 4; two frames that change places make 6e-3
 KINDS = tuple(MODELS)
 
 
@@ -36,13 +36,16 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def written(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, Path]]:
-    """A model of a kind that has learnt nothing, and its checkpoint."""
+    """A model of a kind with strong random weights that float16 holds, and its checkpoint."""
     made: dict[str, tuple[Any, Path]] = {}
 
     def write(kind: str) -> tuple[Any, Path]:
         if kind not in made:
             torch.manual_seed(3)
             model = MODELS[kind](SIZES, len(tokenizer)).eval()
+            for name, weight in model.named_parameters():
+                sharp = 8 if weight.ndim == 2 and name.startswith(("llm.", "temporal.")) else 1
+                weight.data = (weight.data * sharp).half().float()
             folder = tmp_path_factory.mktemp(kind) / "model"
             export(model, tokenizer, folder, {"seed": 3})
             made[kind] = model, folder
