@@ -64,7 +64,7 @@ def describe(folder: Path | None, split: str, frames: int, *, as_json: bool) -> 
         show_table(DESCRIBED, cells, right=("questions", "its share, %"), title=title, spare=("for example",))
 
 
-def counted(settings: Settings) -> list[dict[str, str]]:
+def counted(settings: Settings) -> list[Row]:
     """Kind and answer of the questions, without drawing a pixel."""
     return [{"kind": q.kind, "answer": q.answer} for item in items(settings) for q in item.questions]
 

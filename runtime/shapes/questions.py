@@ -67,7 +67,7 @@ def ask(
     """
     pools = all_questions(scene, rng, split, frames=frames)
     for pool in pools.values():
-        rng.shuffle(pool)  # type: ignore[arg-type]  # a list is shuffled as it is
+        rng.shuffle(pool)
     if number is None:
         chosen = [pool[0] for pool in pools.values()]
         return [chosen[i] for i in rng.permutation(len(chosen))]

@@ -266,7 +266,7 @@ def _interval(hit_SC: NDArray[Any], asked_SC: NDArray[Any], resamples: int) -> N
 
 
 def _moves(row: Row) -> bool:
-    return row["kind"] == "motion" and row["answer"] != "nowhere"
+    return bool(row["kind"] == "motion" and row["answer"] != "nowhere")
 
 
 def _commonest(kind: str, counted: Counter[str]) -> Baseline:

@@ -44,4 +44,4 @@ def sheet(items: Sequence[Item], *, columns: int = 6) -> NDArray[np.uint8]:
 def _frames(item: Item) -> NDArray[np.uint8]:
     pixels = item.pixels()
     shown = np.linspace(0, len(pixels) - 1, min(len(pixels), 8)).round().astype(int)
-    return pixels[shown]
+    return np.asarray(pixels[shown])
