@@ -89,12 +89,20 @@ class Journal:
 
 
 def line(entry: Mapping[str, Any], left: float | None) -> str:
-    """An entry as it stands on the console; left: seconds."""
-    losses = "  ".join(f"{name} {value:.3f}" for name, value in entry["losses"].items())
-    right = "  ".join(f"{kind} {value:.0f}" for kind, value in entry["right"].items())
+    """An entry as it stands on the console: means over pictures and clips of any length. left: seconds."""
+    losses = "  ".join(f"{name} {value:.3f}" for name, value in pooled(entry["losses"]).items())
+    right = "  ".join(f"{kind} {value:.0f}" for kind, value in pooled(entry["right"]).items())
     time = "" if left is None else f"  {clock(left)} left"
     told = f"{entry['stage']} {entry['step']}/{entry['of']}{time}  {losses}"
     return f"{told}\n    right, %: {right}" if right else told
+
+
+def pooled(values: Mapping[str, float]) -> dict[str, float]:
+    """Means of `lm`, `lm@4`, `lm@8` ... by what they are of."""
+    found: dict[str, list[float]] = {}
+    for name, value in values.items():
+        found.setdefault(name.partition("@")[0], []).append(value)
+    return {name: sum(several) / len(several) for name, several in found.items()}
 
 
 def clock(seconds: float) -> str:

@@ -125,16 +125,13 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         if math.isfinite(value):
             return
         found = checkpoints(self.folder)
-        good = (
-            f"the last good checkpoint is {found[-1]}"
-            if found
-            else "there is no checkpoint of this stage yet"
-        )
-        weights = f" (start: {found[-1] / WEIGHTS})" if found else ""
+        good, again = "there is no checkpoint of this stage yet", "train anew"
+        if found:
+            good = f"the last good checkpoint is {found[-1]}"
+            again += f", or on from its weights (start: {found[-1] / WEIGHTS})"
         raise TrainingError(
             f"{self.where()}: {what} is {value}, wanted a finite number; {good}. Lower muon "
-            f"({self.stage.muon:g}), adamw ({self.stage.adamw:g}) or clip ({self.stage.clip:g}), and train "
-            f"anew, or on from its weights{weights}"
+            f"({self.stage.muon:g}), adamw ({self.stage.adamw:g}) or clip ({self.stage.clip:g}), and {again}"
         )
 
     def where(self) -> str:
