@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..runtime.context import progress, wanted
-from ..runtime.errors import WiringError
+from ..runtime.errors import NeedError, WiringError
 from ..runtime.foreseen import KnownTiles, KnownTokens, pictures_of
-from ..runtime.models.handle import Model, TowerFacts
+from ..runtime.models.handle import Model, ModelFacts, TowerFacts
 from ..runtime.models.tower import (
     CHANNELS,
     FAMILY,
@@ -23,7 +23,7 @@ from ..runtime.models.tower import (
     layer_number,
     tile_grid,
 )
-from ..runtime.needs import Need
+from ..runtime.needs import OWN, Need
 from ..runtime.node import node
 from ..runtime.values import Patches, Source, Tile, Tiles
 from ..runtime.widgets import Range
@@ -42,11 +42,11 @@ def _foresee(
     interpolate: bool,
 ) -> KnownTokens | None:
     facts = vision.facts.tower if vision is not None else None
-    if facts is None:
+    if vision is None or facts is None:
         return None
     _refuse_pvc(facts)
     feature = layer_number("encode_vision.layer", facts, facts.select_layer if layer is None else layer)
-    for need in wishes(facts):
+    for need in wishes(vision.facts):
         check_need(facts, need, feature)
     cls_token = keeps_cls(facts, features)
     per_tile = None if interpolate or not facts.size else facts.grid**2 + cls_token
@@ -85,7 +85,9 @@ def _encode_many(
         cls_token = keeps_cls(tower.facts, features)
         at = tower.facts.select_layer if layer is None else layer
         moments = [_moments(tiles[i], tower.facts.temporal) for i in members]
-        joined = _chunked(tower, [pixels for pixels, _ in moments], max_tiles, at, cls_token, interpolate)
+        needs = wishes(vision[members[0]].facts)
+        pixels = [pixels for pixels, _ in moments]
+        joined = _chunked(tower, pixels, needs, max_tiles, at, cls_token, interpolate)
         start = 0
         for i, (_, layout) in zip(members, moments, strict=True):
             stop = start + len(layout)
@@ -145,27 +147,37 @@ def keeps_cls(facts: TowerFacts, features: Features) -> bool:
     return (facts.select_feature if features == "auto" else features) == "cls_patch"
 
 
-def wishes(facts: TowerFacts) -> list[Need]:
-    """What is wanted of this node; without a planner, what is cheap."""
+def wishes(facts: ModelFacts) -> list[Need]:
+    """What is wanted of this node; without a planner, what is cheap.
+
+    Errors: NeedError when the layers of the checkpoint's own projector are wanted and nobody knows them.
+    """
     asked = wanted()
     if asked is None:
-        return [Need("keys"), *([Need("cls_attention")] if facts.has_cls else [])]
-    return sorted(
-        (need for need in asked if need.channel in CHANNELS),
-        key=lambda need: need.key,
-    )
+        return [Need("keys"), *([Need("cls_attention")] if facts.tower and facts.tower.has_cls else [])]
+    mine = {need for need in asked if need.channel in CHANNELS}
+    own = {need for need in mine if need.form == OWN}
+    layers = facts.projector.layers if facts.projector is not None else None
+    if own and layers is None:
+        raise NeedError(
+            f"encode_vision: a node after it wants the layers that the projector of {facts.name} reads, and "
+            "nobody knows them; set that node's levels"
+        )
+    each = {Need(need.channel, layer, need.rows) for need in own for layer in layers or ()}
+    return sorted((mine - own) | each, key=lambda need: need.key)
 
 
 def _chunked(
     tower: VisionTower,
     pixels: Sequence[Tensor],
+    needs: Sequence[Need],
     max_tiles: int,
     layer: int,
     cls_token: bool,
     interpolate: bool,
 ) -> TowerOutput:
     """All tiles of all items, `max_tiles` at a time."""
-    needs, total = wishes(tower.facts), sum(len(p) for p in pixels)
+    total = sum(len(p) for p in pixels)
     all_pixels = pixels[0] if len(pixels) == 1 else torch.cat(list(pixels))
     parts: list[TowerOutput] = []
     for start in range(0, total, max_tiles):

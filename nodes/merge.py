@@ -11,7 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..runtime.budget import PRESETS, Preset, Short, check_one, part_of, per_tile, varying
+from ..runtime.budget import (
+    PRESETS,
+    USUAL,
+    Preset,
+    Short,
+    check_one,
+    in_proportion,
+    part_of,
+    per_tile,
+    told_of,
+    varying,
+)
 from ..runtime.channels import channel
 from ..runtime.context import current
 from ..runtime.errors import BudgetError
@@ -28,7 +39,7 @@ def _foresee(
     kept: KnownTokens | None,
     rest: KnownTokens | None,
     *,
-    targets: int,
+    targets: int | None,
     total: int | None,
     ratio: float | None,
     merge: str,
@@ -41,7 +52,11 @@ def _foresee(
     if known is None:
         return None
     targets = targets if preset is None else PRESETS[preset].targets
-    some = targets > 0 or total is not None or ratio is not None
+    if targets is None and total is None and ratio is None and known.patches is not None:
+        patches = known.patches[0] * known.patches[1]
+        targets = in_proportion(USUAL.targets, patches)
+        known = replace(known, notes=(*known.notes, told_of("targets", targets, USUAL.targets, patches)))
+    some = targets != 0 or total is not None or ratio is not None
     varies = some and rest is not None and rest.varies
     if varies and short == "error":
         raise varying("merge_contextual", "targets")
@@ -56,13 +71,15 @@ def _foresee(
 
 
 def _foreseen_targets(
-    stays: int | None, rest: KnownTokens | None, targets: int, ratio: float | None, short: Short
+    stays: int | None, rest: KnownTokens | None, targets: int | None, ratio: float | None, short: Short
 ) -> int | None:
     """Contextual tokens of every tile; None where that is not known. Errors: BudgetError for too many."""
     left = None if rest is None else rest.per_tile
     if left is None or stays is None:  # so many, or a tile of this size has too few
         return targets if ratio is None and short == "error" else None
     targets = targets if ratio is None else max(int(ratio * (stays + left)), 1)
+    if targets is None:
+        return None
     if short == "fewer":
         targets = min(targets, left)
     if targets > left:
@@ -75,7 +92,7 @@ def merge_contextual(
     kept: TokensT | None,
     rest: Annotated[TokensT, Needs("keys")],
     *,
-    targets: Annotated[int, Range(0)] = 10,
+    targets: Annotated[int, Range(0)] | None = None,
     total: Annotated[int, Range(0)] | None = None,
     ratio: Annotated[float, Range(0, 1)] | None = None,
     merge: Literal["add_mean", "mean"] = "add_mean",
@@ -90,7 +107,8 @@ def merge_contextual(
 
     kept: tokens that go through unchanged.
     rest: tokens to merge.
-    targets: contextual tokens, per frame or tile; 0 drops the rest.
+    targets: contextual tokens, per frame or tile; 0 drops the rest; null: 10 of every 576 patches, in
+        proportion.
     total: contextual tokens, all tiles together, instead of `targets`: split evenly, the first tiles get the
         remainder, one each.
     ratio: contextual tokens as a part of each tile's tokens, kept and left over together, rounded down but at
@@ -103,7 +121,9 @@ def merge_contextual(
     """
     check_one("merge_contextual", total=total, ratio=ratio, preset=preset)
     tiles = len(rest.source.tiles)
-    target_K = per_tile(targets if preset is None else PRESETS[preset].targets, total, tiles, rest.device)
+    targets = targets if preset is None else PRESETS[preset].targets
+    targets = in_proportion(USUAL.targets, rest.source.per_tile) if targets is None else targets
+    target_K = per_tile(targets, total, tiles, rest.device)
     index_KM, valid_KM = rest.by_tile()
     if ratio is not None:
         home = rest.home if kept is None else torch.cat([kept.home, rest.home])

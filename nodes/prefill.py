@@ -19,13 +19,23 @@ from ..runtime.widgets import Range
 
 
 def _foresee(
-    llm: Model[LanguageModel] | None, inputs: object, *, until: int | None, through: int | None = None
+    llm: Model[LanguageModel] | None,
+    inputs: object,
+    *,
+    until: int | None,
+    through: int | None = None,
+    part: float | None = None,
 ) -> KnownState | None:
     _check_one(until, through)
     if llm is None or llm.facts.language is None:
         return None
     known = known_state(inputs) or KnownState(layer=0)
-    end = _end(llm.facts.language.depth, known.layer, until, through)
+    depth = llm.facts.language.depth
+    if until is None and through is None and part is not None:
+        until = in_part(depth, part)
+        text = f"{until} of the {depth} layers run (part {part:g}), the last is layer {until - 1}"
+        known = replace(known, notes=(*known.notes, text))
+    end = _end(depth, known.layer, until, through)
     check_model("prefill.inputs", llm, known.model)
     check_layers(own_needs(context.wanted() or ()), known.layer, end)
     return replace(known, layer=end, model=llm.fingerprint)
@@ -44,16 +54,17 @@ def _together(
     *,
     until: int | None,
     through: int | None,
+    part: float | None = None,
 ) -> list[LLMState]:
     wanted = context.wanted()
+    whole = until is None and through is None and part is None
 
     def needs_of(state: LLMState, end: int) -> tuple[Need, ...]:
         if wanted is not None:
             return own_needs(wanted)
-        between = state.layer < end and (until is not None or through is not None)
-        return offered(state) if between else ()
+        return offered(state) if state.layer < end and not whole else ()
 
-    return run_layers(llm, inputs, until, through, needs_of)
+    return run_layers(llm, inputs, until, through, needs_of, part=part)
 
 
 @node(lane="gpu", foresee=_foresee, batch=_together, provides=CHANNELS, adds_to=("cache_attention",))
@@ -63,6 +74,7 @@ def prefill(
     *,
     until: Annotated[int, Range(0)] | None = None,
     through: Annotated[int, Range(0)] | None = None,
+    part: Annotated[float, Range(0, 1)] | None = None,
 ) -> LLMState:
     """The state after some or all of the layers, from a placed prompt or from an earlier state.
 
@@ -73,8 +85,10 @@ def prefill(
 
     until: the first layer that does not run; default none, the state is then ready for generate.
     through: the last layer that runs (PruneVid's selected layer); instead of `until`.
+    part: where neither is given, the part of the model's layers that runs, to the nearest number, halves up,
+        one at least; 0.34375 is through layer 10 of 32.
     """
-    return _together([llm], [inputs], until=until, through=through)[0]
+    return _together([llm], [inputs], until=until, through=through, part=part)[0]
 
 
 @node(lane="gpu", foresee=_foresee_logits)
@@ -100,16 +114,19 @@ def run_layers(
     through: int | None = None,
     needs_of: Callable[[LLMState, int], tuple[Need, ...]] = lambda state, end: (),
     where: str = "prefill.inputs",
+    *,
+    part: float | None = None,
 ) -> list[LLMState]:
     """Each input after the layers before `until`; those of one model at one layer run side by side.
 
-    needs_of: the side channels that a state gets on its way to layer `end`.
+    part: of the layers, where neither `until` nor `through` is given. needs_of: the side channels that a
+    state gets on its way to layer `end`.
     """
     models = [handle.load() for handle in handles]
     states = [start(x) if isinstance(x, LLMInput) else x for x in inputs]
     groups: dict[tuple[int, int, int, tuple[Need, ...]], list[int]] = {}
     for i, (handle, model, state) in enumerate(zip(handles, models, states, strict=True)):
-        end = _end(model.depth, state.layer, until, through)
+        end = _end(model.depth, state.layer, until, through, part)
         _check_fits(where, handle, model, state)
         groups.setdefault((id(model), state.layer, end, needs_of(state, end)), []).append(i)
     out: dict[int, LLMState] = {}
@@ -186,11 +203,18 @@ def _check_one(until: int | None, through: int | None) -> None:
         )
 
 
-def _end(depth: int, done: int, until: int | None, through: int | None) -> int:
+def in_part(depth: int, part: float) -> int:
+    """How many of `depth` layers that part is: the nearest number, halves up, 1 at least."""
+    return max(int(depth * part + 0.5), 1)
+
+
+def _end(depth: int, done: int, until: int | None, through: int | None, part: float | None = None) -> int:
     """How many layers will have run. Errors: GraphError for layers that are not there or have run already."""
     _check_one(until, through)
     if until is None and through is None:
-        return depth
+        if part is None:
+            return depth
+        until = in_part(depth, part)
     last = depth if through is None else depth - 1
     layer = until if through is None else through
     assert layer is not None

@@ -126,11 +126,11 @@ def _foresee_encode(
     share: bool,
 ) -> KnownTokens | None:
     facts = vision.facts.tower if vision is not None else None
-    if facts is None:
+    if vision is None or facts is None:
         return None
     Progressive.of("encode_pvc", facts, temporal_layers, adaln_on, time, time_scale)
     feature = layer_number("encode_pvc.layer", facts, facts.select_layer if layer is None else layer)
-    for need in wishes(facts):
+    for need in wishes(vision.facts):
         check_need(facts, need, feature)
     cls_token = keeps_cls(facts, features)
     return KnownTokens(
@@ -193,7 +193,7 @@ def encode_pvc(
         how,
         layer=facts.select_layer if layer is None else layer,
         shown=tiles.shown,
-        wanted=wishes(facts),
+        wanted=wishes(vision.facts),
         cls_token=cls_token,
         interpolate=interpolate,
         chunk=max_tiles,

@@ -11,7 +11,18 @@ from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from ..runtime.budget import PRESETS, Preset, Short, check_one, part_of, per_tile, varying
+from ..runtime.budget import (
+    PRESETS,
+    USUAL,
+    Preset,
+    Short,
+    check_one,
+    in_proportion,
+    part_of,
+    per_tile,
+    told_of,
+    varying,
+)
 from ..runtime.channels import channel
 from ..runtime.errors import BudgetError, NeedError
 from ..runtime.foreseen import KnownPair, KnownTokens
@@ -37,7 +48,7 @@ class Picked(NamedTuple, Generic[TokensT]):
 def _foresee_dominant(
     tokens: KnownTokens | None,
     *,
-    keep: int,
+    keep: int | None,
     total: int | None,
     ratio: float | None,
     score: Score,
@@ -53,6 +64,10 @@ def _foresee_dominant(
         name = "total" if total is not None else "keep" if ratio is None else "ratio"
         raise varying("select_dominant", name)
     keep = keep if preset is None else PRESETS[preset].keep
+    if keep is None and total is None and ratio is None and tokens.patches is not None:
+        patches = tokens.patches[0] * tokens.patches[1]
+        keep = in_proportion(USUAL.keep, patches)
+        tokens = replace(tokens, notes=(*tokens.notes, told_of("keep", keep, USUAL.keep, patches)))
     return known_pair("select_dominant", tokens, None if total is not None else keep, ratio, cls_token, short)
 
 
@@ -72,18 +87,19 @@ def known_pair(
 ) -> KnownPair:
     """What is known of the tokens that are chosen and of the rest, of which neither is whole any more.
 
-    keep: of each tile, None: not known. Errors: BudgetError for more than there are.
+    keep: of each tile; None: not known, or a `ratio` says it. Errors: BudgetError for more than there are.
     """
     stays = cls_token != "drop" and tokens.cls_token
     some = replace(tokens, per_tile=None, grid=False, complete=False)
     kept, rest = replace(some, cls_token=stays), replace(some, cls_token=False)
+    if ratio is not None:
+        keep = None if tokens.per_tile is None else int(ratio * tokens.per_tile)
     if tokens.cls_token is None or keep is None:
         return KnownPair(kept=kept, rest=rest)
     if tokens.per_tile is None:
-        if ratio is None and short == "error":  # so many, or a tile of this size has too few
+        if short == "error":  # so many, or a tile of this size has too few
             kept = replace(kept, per_tile=keep + (cls_token == "extra" and tokens.cls_token))
         return KnownPair(kept=kept, rest=rest)
-    keep = keep if ratio is None else int(ratio * tokens.per_tile)
     special = int(tokens.cls_token)
     if short == "fewer":
         keep = min(keep, tokens.per_tile - (0 if cls_token == "count" else special))
@@ -101,7 +117,7 @@ def select_dominant(
         Needs("received_attention", when={"score": "received"}),
     ],
     *,
-    keep: Annotated[int, Range(0)] = 54,
+    keep: Annotated[int, Range(0)] | None = None,
     total: Annotated[int, Range(0)] | None = None,
     ratio: Annotated[float, Range(0, 1)] | None = None,
     score: Score = "cls",
@@ -114,7 +130,7 @@ def select_dominant(
     Ties go to the lower position. Errors: BudgetError when a tile has fewer tokens. Source: VisionZip,
     sec. 3.2.
 
-    keep: tokens that stay, per frame or tile.
+    keep: tokens that stay, per frame or tile; null: 54 of every 576 patches, in proportion.
     total: tokens that stay, all tiles together, instead of `keep`: split evenly, the first tiles get the
         remainder, one each.
     ratio: part of each tile's tokens that stays, rounded down, instead of `keep`.
@@ -127,6 +143,7 @@ def select_dominant(
     """
     check_one("select_dominant", total=total, ratio=ratio, preset=preset)
     keep = keep if preset is None else PRESETS[preset].keep
+    keep = in_proportion(USUAL.keep, tokens.source.per_tile) if keep is None else keep
     return _highest("select_dominant", tokens, keep, total, ratio, score, cls_token, short)
 
 

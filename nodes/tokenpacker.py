@@ -24,7 +24,6 @@ from ..runtime.values import Kind, Patches, Tokens, VisualTokens
 from ..runtime.widgets import Range
 
 Ragged = Literal["refuse", "pad"]
-LEVELS = (12, 16, 22, 23)  # of 24, as released
 ROWS = 1 << 13  # patches that run at once: 128 MiB of levels at the released width, in float32
 
 
@@ -33,14 +32,14 @@ def _foresee(
     tokens: KnownTokens | None,
     *,
     scale_factor: int | None,
-    levels: tuple[int, ...],
+    levels: tuple[int, ...] | None,
     heads: int | None,
     ragged: Ragged,
 ) -> KnownTokens | None:
     facts = projector.facts.projector if projector is not None else None
     if facts is None:
         return None
-    scale = _settle(facts, scale_factor, levels, heads)
+    scale, layers = _settle(facts, scale_factor, levels, heads)
     if tokens is None:
         return None
     if tokens.cls_token:
@@ -58,6 +57,7 @@ def _foresee(
     if tokens.grid is False:
         raise _not_whole(TAKEN, tokens.patches, scale)
     notes = (*tokens.notes, *_told(scale_factor, facts))
+    notes += () if levels else (f"levels {', '.join(map(str, layers))}: the layers that the projector reads",)
     return replace(tokens, per_tile=per_tile, width=facts.outputs, grid=False, notes=notes)
 
 
@@ -67,7 +67,7 @@ def project_tokenpacker(
     tokens: Annotated[Patches, Needs("hidden", layers="levels")],
     *,
     scale_factor: Annotated[int, Range(1)] | None = None,
-    levels: tuple[int, ...] = LEVELS,
+    levels: tuple[int, ...] | None = None,
     heads: Annotated[int, Range(1)] | None = None,
     ragged: Ragged = "refuse",
 ) -> VisualTokens:
@@ -83,20 +83,21 @@ def project_tokenpacker(
     scale_factor: patches along the side of a window; null: the checkpoint's. 2 makes 144 tokens of 24 x 24
         patches, 3 makes 64, 4 makes 36. The weights fit any, but are trained for one.
     levels: layers of the tower that keys and values come from, in the order that the weights were trained
-        for, numbered as hidden_states; negative ones count from the end.
+        for, numbered as hidden_states; negative ones count from the end. null: the checkpoint's, or the
+        released 12, 16, 22, 23 of 24.
     heads: of the attention; null: the checkpoint's, usually one for 128 of width.
     ragged: when the side of a grid is no multiple of the scale factor: `refuse`, or `pad`: the last windows
         are partial, and their middle is that of a window that repeats the edge.
     """
     model = projector.load()
     facts, packer = model.facts, model.module
-    scale = _settle(facts, scale_factor, levels, heads)
+    scale, layers = _settle(facts, scale_factor, levels, heads)
     assert isinstance(packer, TokenPacker), "its kind says so"
     if bool((tokens.kind == int(Kind.CLS)).any()):
         raise _with_cls()
     _check_width(tokens.width, facts.inputs)
     _check_scale(scale, (tokens.source.rows, tokens.source.cols), ragged)
-    hidden = [channel("project_tokenpacker", tokens, Need("hidden", layer)) for layer in levels]
+    hidden = [channel("project_tokenpacker", tokens, Need("hidden", layer)) for layer in layers]
     row_GP, real_GP = _windows(tokens, scale)
     places = _places(tokens, row_GP, real_GP)
     features = _packed(packer, tokens.features, hidden, row_GP, real_GP, heads)
@@ -163,12 +164,21 @@ def _places(tokens: Tokens, row_GP: Tensor, real_GP: Tensor | None) -> Tokens:
     return bare.merge(group_N, groups=len(row_GP), kind=Kind.POOLED)
 
 
-def _settle(facts: ProjectorFacts, scale: int | None, levels: tuple[int, ...], heads: int | None) -> int:
-    """The scale factor; an error for settings that do not go with the projector."""
+def _settle(
+    facts: ProjectorFacts, scale: int | None, levels: tuple[int, ...] | None, heads: int | None
+) -> tuple[int, tuple[int, ...]]:
+    """Scale factor and levels; an error for settings that do not go with the projector."""
     if facts.kind != "tokenpacker":
         other = "project_mlp" if facts.merge is None else "project_merger"
         raise WiringError(
             f"project_tokenpacker.projector: {facts.kind} is no TokenPacker; use {other} instead"
+        )
+    levels = facts.layers if levels is None else levels
+    if levels is None:
+        raise WiringError(
+            f"project_tokenpacker.levels: the checkpoint does not say which {facts.levels} layers of the "
+            "tower its projector reads, and the released 12, 16, 22, 23 do not fit; set levels to those that "
+            "it was trained with"
         )
     if len(levels) != facts.levels:
         raise WiringError(
@@ -183,7 +193,7 @@ def _settle(facts: ProjectorFacts, scale: int | None, levels: tuple[int, ...], h
             "project_tokenpacker.scale_factor: the checkpoint does not say it, and the weights fit any; set "
             "scale_factor to what it was trained with (2: 144 tokens, 3: 64, 4: 36)"
         )
-    return found
+    return found, levels
 
 
 def _told(scale: int | None, facts: ProjectorFacts) -> tuple[str, ...]:

@@ -34,6 +34,20 @@ PRESETS: dict[Preset, Budget] = {
 }
 
 
+PATCHES = 576  # of a tile of the released LLaVA models
+USUAL = PRESETS[64]  # the budget of such a tile where nothing is said
+
+
+def in_proportion(count: int, patches: int) -> int:
+    """`count` of every 576 patches, for a tile of so many: the nearest number, halves up, 1 at least."""
+    return max((2 * count * patches + PATCHES) // (2 * PATCHES), 1)
+
+
+def told_of(name: str, number: int, count: int, patches: int) -> str:
+    """What a plan says of a budget in proportion: `keep 6: 54 of every 576 patches, of 64`."""
+    return f"{name} {number}: {count} of every {PATCHES} patches, of {patches}"
+
+
 def check_one(where: str, **given: float | None) -> None:
     """A BudgetError when the budget is given in more than one way: those of `given` that are not None."""
     ways = [f"{name} {value}" for name, value in given.items() if value is not None]

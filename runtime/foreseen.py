@@ -111,6 +111,11 @@ class KnownPair:
     kept: KnownTokens
     rest: KnownTokens
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of what stays."""
+        return self.kept.notes
+
 
 @dataclass(frozen=True, kw_only=True)
 class KnownState:
@@ -119,7 +124,8 @@ class KnownState:
     `visual`: visual tokens at most, None: not known. `groups`: exactly how many of each picture, newlines and
     separators aside, None: not known. `varies`: it depends on what the pictures show. `wires`: of visual
     tokens, None: not known. `rope_grid`: positions are M-RoPE's. `compressed`: of how many layers the cache
-    is chosen per head. `hiding`: from which layer on rows are hidden. Stands for `LLMInput` and `LLMState`.
+    is chosen per head. `hiding`: from which layer on rows are hidden. `notes`: as in KnownTokens. Stands for
+    `LLMInput` and `LLMState`.
     """
 
     layer: int
@@ -131,3 +137,4 @@ class KnownState:
     rope_grid: bool = False
     compressed: int = 0
     hiding: int | None = None
+    notes: tuple[str, ...] = ()

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Union, get_args, get_origin
 
+OWN = "own"  # form of a wish: the layers that the checkpoint's own projector reads
+
 
 @dataclass(frozen=True, order=True)
 class Need:
@@ -38,7 +40,8 @@ class Needs:
     """`Annotated[Tokens, Needs("cls_attention")]`: the socket's tokens must carry that side channel.
 
     `layer`, `layers`, `rows` and each part of `form` may be the name of a widget of the same node
-    (`layers="levels"`), whose value then stands there; the parts of `form` are joined by commas. `when`
+    (`layers="levels"`), whose value then stands there; the parts of `form` are joined by commas. Where such
+    `layers` are null, the wish has the form `own`: the layers that the checkpoint's projector reads. `when`
     limits the wish to some widget values (`when={"score": "cls"}`).
     """
 
@@ -56,6 +59,8 @@ class Needs:
         rows = None if self.rows is None else str(widgets.get(self.rows, self.rows))
         form = ",".join(str(widgets.get(part, part)) for part in self.form) or None
         layers = widgets[self.layers] if isinstance(self.layers, str) else self.layers
+        if layers is None:
+            return (Need(self.channel, rows=rows, form=OWN),)
         if layers or isinstance(self.layers, str):
             return tuple(Need(self.channel, int(layer), rows, form) for layer in layers)
         layer = widgets[self.layer] if isinstance(self.layer, str) else self.layer

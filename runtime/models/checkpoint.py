@@ -76,7 +76,7 @@ def open_checkpoint(folder: Path, shown: str, given: Given | None = None) -> Che
     facts = ModelFacts(
         name=shown,
         tower=tower_part,
-        projector=packer_facts(found, *widths, files, "load_model")
+        projector=packer_facts(found, *widths, files, "load_model", tower_part.depth)
         if packs
         else ProjectorFacts(
             kind=kind, inputs=widths[0], outputs=widths[1], newline="image_newline" in projector.tensors

@@ -87,8 +87,7 @@ def image_facts(files: Files, tower: TowerFacts, preprocessor: Json) -> ImageFac
     plain = plain_image_facts(tower, preprocessor, str(where))
     frames = plain.pop("aspect")
     if files.pllava:
-        _check_pooling(files)
-        return ImageFacts(**plain, aspect="pllava")
+        return ImageFacts(**plain, aspect="pllava", pooling=_pooling(files))
     aspect, merge, rounding, pinpoints = _asked(files, preprocessor, frames, tower.size)
     found = re.fullmatch(r"(anyres)_max_([1-9]\d*)", str(aspect))
     aspect, max_tiles = (found[1], int(found[2])) if found else (aspect, 0)
@@ -149,13 +148,15 @@ def _asked(
     return aspect, "spatial_unpad", "hf", pinpoints
 
 
-def _check_pooling(files: Files) -> None:
-    """PLLaVA's grid is the graph's to choose, as in its evaluation; how it pools is the checkpoint's."""
-    method = files.config.get("pooling_method", "avg")
+def _pooling(files: Files) -> tuple[int, int]:
+    """Rows and columns of a PLLaVA's frames after pooling, those of its evaluation where it does not say."""
+    where, method = files.folder / "config.json", files.config.get("pooling_method", "avg")
     if method != "avg":
-        raise CheckpointError(
-            f"{files.folder / 'config.json'}: pooling_method {method!r} is not supported; supported: avg"
-        )
+        raise CheckpointError(f"{where}: pooling_method {method!r} is not supported; supported: avg")
+    shape = files.config.get("pooling_shape", [16, 12, 12])
+    if not isinstance(shape, list) or len(shape) != 3 or any(type(n) is not int or n < 1 for n in shape):
+        raise CheckpointError(f"{where}: pooling_shape is {shape!r}, wanted frames, rows and columns")
+    return shape[1], shape[2]
 
 
 def qwen_tower_facts(config: Json) -> TowerFacts:

@@ -25,6 +25,7 @@ class ImageFacts:
     With aspect `anyres`, `frames` says how frames of a clip are cut; and with `max_tiles` (LLaVA-OneVision) a
     picture's map has the patches of so many tiles at most, and several pictures are padded, not cut up.
     `newline`: what ends with `image_newline` in a clip.
+    pooling: rows and columns of tokens that a frame is pooled to (PLLaVA), None: it is not pooled.
     With aspect `slice` (TokenPacker-HD) a picture is cut into `patch_num` crops at most, 0: it does not say.
     With aspect `dynamic` (InternVL) it is cut into `min_tiles` to `max_tiles` tiles, and shown whole as well
     if it is cut up and there is a `thumbnail`.
@@ -46,6 +47,7 @@ class ImageFacts:
     min_pixels: int = 0
     max_pixels: int = 0
     patch_num: int = 0
+    pooling: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,8 @@ class ProjectorFacts:
     """A projector's kind and widths; `newline` when the checkpoint holds an `image_newline` vector.
 
     Of a `tokenpacker`: scale_factor: places along the side of a window, None: nobody said; scale_from: who
-    did. heads, levels: of its attention, and layers of the tower that it reads.
+    did. heads: of its attention. levels: how many layers of the tower it reads; layers: which, numbered as
+    hidden_states, None: nobody said.
     Of a `pixel_shuffle` (InternVL): ratio: of the grid's sides after and before; ps_version: `v1` leaves rows
     and columns swapped, as released; `v2` does not. pvc: how it is modulated by time.
     """
@@ -123,6 +126,7 @@ class ProjectorFacts:
     scale_from: str = ""
     heads: int = 1
     levels: int = 1
+    layers: tuple[int, ...] | None = None
     ratio: float | None = None
     ps_version: Literal["v1", "v2"] = "v2"
     pvc: PvcFacts | None = None

@@ -15,8 +15,9 @@ from tokenloom.nodes.place import place_tokens
 from tokenloom.nodes.prefill import prefill, read_logits
 from tokenloom.nodes.prompt import render_chat
 from tokenloom.nodes.tile import preprocess
-from tokenloom.nodes.tokenpacker import LEVELS, project_tokenpacker
+from tokenloom.nodes.tokenpacker import project_tokenpacker
 from tokenloom.runtime.context import demand
+from tokenloom.runtime.models.packer import RELEASED as LEVELS
 from tokenloom.runtime.models.tokenpacker import TokenPacker, middles, window_places
 from tokenloom.runtime.needs import Need
 from tokenloom.runtime.values import Frames, Patches, VisualTokens

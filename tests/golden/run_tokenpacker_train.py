@@ -13,11 +13,11 @@ from torch import Tensor
 from tokenloom.nodes.encode import encode_vision
 from tokenloom.nodes.models import Loaded, load_model
 from tokenloom.nodes.tile import preprocess
-from tokenloom.nodes.tokenpacker import LEVELS
 from tokenloom.runtime.context import demand
 from tokenloom.runtime.models.chat import ChatFormat
 from tokenloom.runtime.models.facts import CLIP_MEAN, CLIP_STD
 from tokenloom.runtime.models.handle import ChatFacts, ImageFacts
+from tokenloom.runtime.models.packer import RELEASED as LEVELS
 from tokenloom.runtime.needs import Need
 from tokenloom.runtime.training.batch import Batch, Pictures, collate
 from tokenloom.runtime.training.conversation import Conversation, read_conversation

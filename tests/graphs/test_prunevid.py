@@ -50,15 +50,15 @@ def test_merged_tokens_stand_for_the_whole_clip() -> None:
 
 
 def test_parameters_are_called_as_in_the_readme() -> None:
-    """The hyper-parameters of PruneVid's README, with its values."""
+    """The hyper-parameters of PruneVid's README, with its values; null where they hang on the checkpoint."""
     params = load("prunevid").params
     readme = {
         "alpha": 0.4,
         "tau": 0.8,
         "temporal_segment_ratio": 0.25,
         "cluster_ratio": 0.5,
-        "selected_layer": 10,
-        "lora_alpha": 14,
+        "selected_layer": None,  # 10 of 32 layers
+        "lora_alpha": None,  # 14 of a checkpoint with LoRA layers
     }
     assert {name: params[name].default for name in readme} == readme
 
@@ -185,13 +185,13 @@ def test_two_clips_in_one_prompt() -> None:
 
 
 def test_lora_alpha_of_a_plain_checkpoint(tmp_path: Path) -> None:
-    """A checkpoint without LoRA layers wants lora_alpha null, and says so while planning."""
+    """A strength means nothing for a checkpoint without LoRA layers, and a plan says so; null does."""
     write.write_pllava(tmp_path, targets=())
     params = {"video": CLIP, "checkpoint": str(tmp_path), "count": 2, "grid": [2, 2], "selected_layer": 1}
     with pytest.raises(CheckpointError) as error:
-        plan(load("prunevid"), params)
+        plan(load("prunevid"), {**params, "lora_alpha": 14})
     assert str(error.value) == (
         f"load_model.lora_alpha: 14, but {tmp_path} has no LoRA layers whose strength it could be; "
         f"set it to null"
     )
-    plan(load("prunevid"), {**params, "lora_alpha": None})
+    plan(load("prunevid"), params)

@@ -244,8 +244,33 @@ def test_all_tokens_merged_are_all_spoken_for() -> None:
     assert node.foresee is not None
     widgets = {name: widget.default for name, widget in node.widgets.items()}
     rest = KnownTokens(per_tile=17, cls_token=True, grid=True, complete=True)
-    known = node.foresee(None, rest, **widgets)
+    known = node.foresee(None, rest, **widgets | {"targets": 10})
     assert known == replace(rest, per_tile=10, cls_token=False, grid=False)
+
+
+@pytest.mark.parametrize(("side", "kept", "targets"), [(24, 54, 10), (8, 6, 1), (12, 14, 3), (2, 1, 1)])
+def test_the_budget_of_nothing_said(side: int, kept: int, targets: int) -> None:
+    """VisionZip's 54 and 10 of 576 patches, in proportion for other grids: to the nearest, one at least."""
+    picked = select_dominant(made_patches(square_source(2, side, side)))
+    merged = merge_contextual(picked.kept, picked.rest)
+    assert (len(picked.kept), len(merged)) == (2 * kept, 2 * (kept + targets))
+    known = KnownTokens(
+        tiles=2, per_tile=side**2 + 1, cls_token=True, cls_scores=True, patches=(side, side), grid=True
+    )
+    pair = foreseen("select_dominant", known)
+    after = foreseen("merge_contextual", pair.kept, pair.rest)
+    assert (pair.kept.total, after.total) == (2 * kept, 2 * (kept + targets))
+    assert after.notes == (
+        f"keep {kept}: 54 of every 576 patches, of {side**2}",
+        f"targets {targets}: 10 of every 576 patches, of {side**2}",
+    )
+
+
+def foreseen(name: str, *known: object) -> Any:
+    """What a node with its default settings knows of what it gives."""
+    node = all_nodes()[name]
+    assert node.foresee is not None
+    return node.foresee(*known, **{key: widget.default for key, widget in node.widgets.items()})
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool3d, interpolate
 
+from tokenloom.nodes.models import load_model
 from tokenloom.nodes.pool import pool_tokens
 from tokenloom.runtime.errors import BudgetError, WiringError
 from tokenloom.runtime.foreseen import KnownTokens
+from tokenloom.runtime.registry import all_nodes
 from tokenloom.runtime.values import Kind, Tokens, VisualTokens
 
 from ..towers import anyres_source, made_patches, square_source
@@ -188,6 +191,34 @@ def foresee(known: KnownTokens | None, **widgets: Any) -> Any:
     return pool_tokens.foresee(known, **{"frames": None, "method": "average", **widgets})
 
 
+def test_the_checkpoints_own_grid() -> None:
+    """12 x 12 of a PLLaVA; a LLaVA's tokens stay as they are; nobody to ask is a mistake."""
+    tokens = grids(2, 24, 24)
+    pooling = load_model(checkpoint="tiny-random-pllava").projector
+    plain = load_model(checkpoint="tiny-random").projector
+    assert pool_tokens(tokens, pooling).features.equal(pool_tokens(tokens, grid=(12, 12)).features)
+    assert pool_tokens(tokens, pooling, grid=(3, 3)).features.shape[0] == 18
+    assert pool_tokens(tokens, plain) is tokens
+    assert pool_tokens(tokens, plain, frames=1).features.shape[0] == 576
+    said = (
+        "pool_tokens.grid: null is the checkpoint's own grid, but no projector of a checkpoint is wired; "
+        "wire projector (load_model's), or set grid, e.g. [12, 12]"
+    )
+    assert message(WiringError, tokens) == said
+    assert message(WiringError, tokens, frames=1) == said
+
+
+def test_a_plan_tells_the_checkpoints_own_grid() -> None:
+    """As a note; what is not pooled is still a whole grid."""
+    known = KnownTokens(tiles=2, per_tile=576, cls_token=False, patches=(24, 24), grid=True)
+    assert pool_tokens.foresee is not None
+    settings: dict[str, Any] = {"grid": None, "frames": None, "method": "average"}
+    pooled = pool_tokens.foresee(known, load_model(checkpoint="tiny-random-pllava").projector, **settings)
+    assert (pooled.total, pooled.notes) == (288, ("grid 12 x 12: the checkpoint's pooling_shape",))
+    plain = pool_tokens.foresee(known, load_model(checkpoint="tiny-random").projector, **settings)
+    assert plain == replace(known, notes=("no pooling: the checkpoint has no pooling_shape",))
+
+
 def test_what_a_plan_knows() -> None:
     """Counts after pooling; [CLS] and selected tokens are refused."""
     known = KnownTokens(tiles=4, per_tile=9, cls_token=False, width=5, patches=(3, 3))
@@ -212,3 +243,16 @@ def test_on_a_gpu_as_on_the_cpu(method: Any) -> None:
     torch.testing.assert_close(gpu.features, cpu.features, atol=1e-5, rtol=1e-5)
     assert gpu.member.equal(cpu.member)
     torch.testing.assert_close(gpu.share, cpu.share)
+
+
+def test_a_plan_knows_what_is_no_grid_any_more() -> None:
+    """Chosen, merged or reordered tokens, however many there are."""
+    node = all_nodes()["pool_tokens"]
+    assert node.foresee is not None
+    widgets = {name: widget.default for name, widget in node.widgets.items()}
+    with pytest.raises(WiringError) as error:
+        node.foresee(KnownTokens(grid=False), **widgets | {"grid": (2, 2)})
+    assert str(error.value) == (
+        "pool_tokens: tokens that were chosen, merged or put in another order before are not whole grids of "
+        "patches, each once and in order; wire the tower's or projector's tokens, and select after"
+    )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tokenloom.nodes.place import place_tokens
-from tokenloom.nodes.prefill import prefill, read_logits
+from tokenloom.nodes.prefill import in_part, prefill, read_logits
 from tokenloom.runtime import context
 from tokenloom.runtime.errors import Cancelled, GraphError, NeedError
 from tokenloom.runtime.foreseen import KnownState
@@ -114,6 +114,20 @@ def test_through_is_a_layer_that_is_there(llm: Held) -> None:
         with pytest.raises(GraphError) as e:
             prefill.foresee(llm, known, until=None, through=through)
         assert str(e.value) == message
+
+
+def test_a_part_of_the_layers(llm: Held) -> None:
+    """Where neither until nor through is given: exactly layer 10 of 32, and the nearest of other depths."""
+    assert [in_part(depth, 11 / 32) for depth in (32, 40, 28, 12, 6, 4, 1)] == [11, 14, 10, 4, 2, 1, 1]
+    given = text(llm, 1, 7, 9)
+    assert prefill(llm, given, part=0.5).hidden.equal(prefill(llm, given, until=2).hidden)
+    assert prefill(llm, given, part=0.5, through=2).layer == 3
+    assert prefill.foresee is not None
+    known = prefill.foresee(llm, None, until=None, part=0.5)
+    assert known == replace(prefill.foresee(llm, None, until=2), notes=known.notes)
+    assert known.notes == ("2 of the 4 layers run (part 0.5), the last is layer 1",)
+    offered = prefill(llm, given, part=0.5).side
+    assert offered.keys() == prefill(llm, given, until=2).side.keys()
 
 
 def test_until_and_through_are_one_setting(llm: Held) -> None:

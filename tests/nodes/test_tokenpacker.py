@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenloom import Graph, nodes
+from tokenloom import Graph, nodes, run
 from tokenloom.nodes import tokenpacker
 from tokenloom.nodes.project import project_merger, project_mlp
 from tokenloom.nodes.tokenpacker import project_tokenpacker
@@ -24,6 +24,7 @@ from tokenloom.runtime.plan import plan
 from tokenloom.runtime.values import Kind, Patches, VisualTokens
 
 from ..packers import LEVELS, OUTPUTS, levelled, tiny_packer, without
+from ..same import differences
 from ..towers import anyres_source, square_source, tiny_projector
 
 PICTURE = Path(__file__).parents[2] / "examples" / "media" / "shapes.png"
@@ -225,7 +226,7 @@ def test_layers_and_heads_that_do_not_go_with_the_weights() -> None:
     """Too many layers, and heads that do not divide the width."""
     patches = levelled(square_source(1, 4, 4))
     with pytest.raises(WiringError) as error:
-        project_tokenpacker(tiny_packer(), patches)
+        project_tokenpacker(tiny_packer(), patches, levels=(12, 16, 22, 23))
     assert str(error.value) == (
         "project_tokenpacker.levels: 4 layers (12, 16, 22, 23); the projector's weights read 2"
     )
@@ -318,13 +319,42 @@ def built(**widgets: Any) -> Graph:
 
 
 def test_the_tower_gives_the_layers_that_are_asked_for() -> None:
-    """The four of the released code unless told otherwise."""
+    """The four of the released code unless told otherwise; the same tokens either way."""
     made = plan(built())
-    assert {need.key for need in made.by_id["encode_vision"].wanted} == {
-        "hidden@12", "hidden@16", "hidden@22", "hidden@23",
-    }  # fmt: skip
+    assert [need.key for need in made.by_id["encode_vision"].wanted] == ["hidden/own"]
     assert made.notes == (
         "load_model: scale_factor 2, from scale_factor of config.json; no weight can confirm it",
+        "project_tokenpacker: levels 12, 16, 22, 23: the layers that the projector reads",
+    )
+    told = plan(built(levels=(12, 16, 22, 23)))
+    assert sorted(need.key for need in told.by_id["encode_vision"].wanted) == [
+        "hidden@12", "hidden@16", "hidden@22", "hidden@23",
+    ]  # fmt: skip
+    both = [run(graph, cache=False)["visual"] for graph in (built(), built(levels=(12, 16, 22, 23)))]
+    assert list(differences(*both)) == []
+
+
+def test_layers_that_nobody_knows() -> None:
+    """A projector without a tower is asked for them; so is one of two layers."""
+    patches = levelled(square_source(1, 4, 4))
+    with pytest.raises(WiringError) as error:
+        project_tokenpacker(tiny_packer(), patches)
+    assert str(error.value) == (
+        "project_tokenpacker.levels: the checkpoint does not say which 2 layers of the tower its projector "
+        "reads, and the released 12, 16, 22, 23 do not fit; set levels to those that it was trained with"
+    )
+    own = project_tokenpacker(tiny_packer(layers=LEVELS), patches)
+    assert own.features.equal(project_tokenpacker(tiny_packer(), patches, levels=LEVELS).features)
+    with Graph() as graph:
+        model = nodes.load_model(checkpoint="tiny-random")
+        frames = nodes.load_image(path=PICTURE)
+        seen = nodes.encode_vision(model.vision, nodes.preprocess(model.chat, frames))
+        graph.output(visual=nodes.project_tokenpacker(model.projector, seen))
+    with pytest.raises(NeedError) as need:
+        plan(graph)
+    assert str(need.value) == (
+        "encode_vision: a node after it wants the layers that the projector of tiny-random reads, and nobody "
+        "knows them; set that node's levels"
     )
 
 
@@ -361,3 +391,15 @@ def test_on_a_gpu() -> None:
         assert got.device.type == "cuda"
         torch.testing.assert_close(got.features.cpu(), want.features, rtol=1e-3, atol=1e-4)
         assert got.member.cpu().equal(want.member)
+
+
+def test_a_plan_knows_what_is_no_grid_any_more() -> None:
+    """Chosen or merged tokens, however many there are, with `pad` too."""
+    for ragged in ("refuse", "pad"):
+        with pytest.raises(WiringError) as error:
+            foreseen(KnownTokens(patches=(24, 24), grid=False), ragged=ragged)
+        assert str(error.value) == (
+            "project_tokenpacker.tokens: tokens that were chosen, merged or put in another order before of "
+            "24 x 24 patches are not whole windows of 2 x 2; wire the tower's patches, and select after this "
+            "node"
+        )

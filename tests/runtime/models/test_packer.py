@@ -35,7 +35,7 @@ def _empty_pool() -> None:
     pool().release()
 
 
-def written(folder: Path, *, drop: str = "none.", more: Any = None, **config: Any) -> Path:
+def written(folder: Path, *, drop: str | tuple[str, ...] = "none.", more: Any = None, **config: Any) -> Path:
     """The bundled checkpoint with other settings (None: left out) and tensors."""
     shutil.copytree(MADE, folder, dirs_exist_ok=True)
     tensors = {n: t for n, t in load_file(MADE / "model.safetensors").items() if not n.startswith(drop)}
@@ -116,6 +116,26 @@ def test_who_said_the_scale_factor(tmp_path: Path, config: Any, widget: Any, tol
     assert handle.load().facts == facts
 
 
+@pytest.mark.parametrize(
+    ("config", "layers"), [({}, (12, 16, 22, 23)), ({"mm_projector_levels": [1, 2, -3, 4]}, (1, 2, -3, 4))]
+)
+def test_the_layers_that_a_projector_reads(tmp_path: Path, config: Any, layers: Any) -> None:
+    """As the configuration says, else the released ones; with the tower or alone."""
+    folder = str(written(tmp_path, **config))
+    assert facts_of(load_model(checkpoint=folder).projector).layers == layers
+    assert facts_of(load_projector(checkpoint=folder)).layers == layers
+
+
+def test_a_tower_without_the_released_layers(tmp_path: Path) -> None:
+    """Which ones are meant is not guessed."""
+    tensors = {n: t for n, t in load_file(MADE / "model.safetensors").items() if ".layers." in n}
+    deep = [n for n in tensors if n.startswith(TOWER) and int(n.split(".layers.")[1].split(".")[0]) > 5]
+    folder = written(tmp_path, drop=tuple(deep))
+    tower = json.loads((folder / "vision_tower" / "config.json").read_text()) | {"num_hidden_layers": 6}
+    write.write_json(folder / "vision_tower" / "config.json", tower)
+    assert facts_of(load_model(checkpoint=str(folder)).projector).layers is None
+
+
 def test_a_graph_without_a_scale_factor_is_refused_before_work(tmp_path: Path) -> None:
     """By the node that needs it; either node's widget helps."""
     folder = written(tmp_path, scale_factor=None)
@@ -131,9 +151,11 @@ def test_a_graph_without_a_scale_factor_is_refused_before_work(tmp_path: Path) -
     with pytest.raises(WiringError, match=r"scale_factor: the checkpoint does not say it"):
         planned()
     unknown = "load_model: scale_factor is not known: config.json does not say it, and no weight can tell"
-    assert planned(scale_factor=3) == (unknown, "project_tokenpacker: scale_factor 3, as set here")
+    levels = "project_tokenpacker: levels 12, 16, 22, 23: the layers that the projector reads"
+    assert planned(scale_factor=3) == (unknown, "project_tokenpacker: scale_factor 3, as set here", levels)
     assert planned(3) == (
         "load_model: scale_factor 3, from load_model.scale_factor; no weight can confirm it",
+        levels,
     )
 
 
@@ -143,6 +165,11 @@ def test_a_graph_without_a_scale_factor_is_refused_before_work(tmp_path: Path) -
         ({"scale_factor": 0}, "{file}: scale_factor is 0, wanted a positive whole number"),
         ({"scale_factor": 2.5}, "{file}: scale_factor is 2.5, wanted a positive whole number"),
         ({"patch_num": "many"}, "{file}: patch_num is 'many', wanted a positive whole number"),
+        ({"mm_projector_levels": 4},
+         "{file}: mm_projector_levels is 4, wanted a list of layers such as [1, 2, 3, 4]"),
+        ({"mm_projector_levels": [1, 2]}, "{file}: mm_projector_levels are 2 layers, the weights read 4"),
+        ({"mm_projector_levels": [1, 2, 3, 30]},
+         "{file}: mm_projector_levels is [1, 2, 3, 30], the tower has layers -25..24"),
         ({"tiny_num_heads": 5},
          "{file}: tiny_num_heads: 5 heads of a width of 24; wanted one of 1, 2, 3, 4, 6, 8, 12, 24"),
         ({"mm_vision_tower": "./nowhere"},
