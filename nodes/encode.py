@@ -49,14 +49,17 @@ def _foresee(
     for need in wishes(vision.facts):
         check_need(facts, need, feature)
     cls_token = keeps_cls(facts, features)
-    per_tile = None if interpolate or not facts.size else facts.grid**2 + cls_token
+    patches = None if interpolate or not facts.size else (facts.grid, facts.grid)
+    single = facts.temporal == 1  # or a tile may be one of a pair of frames
+    if not facts.size and isinstance(tiles, KnownTiles) and tiles.tile is not None and tiles.clip is False:
+        patches, single = (tiles.tile[1] // facts.patch, tiles.tile[0] // facts.patch), True
     return KnownTokens(
-        tiles=len(tiles) if tiles is not None and facts.temporal == 1 else None,
-        per_tile=per_tile,
+        tiles=len(tiles) if tiles is not None and single else None,
+        per_tile=None if patches is None else patches[0] * patches[1] + cls_token,
         cls_token=cls_token,
         cls_scores=facts.has_cls,
         width=facts.hidden,
-        patches=None if per_tile is None else (facts.grid, facts.grid),
+        patches=patches,
         sizes=None if tiles is None else tiles.sizes,
         pictures=pictures_of(tiles),
         grid=True,

@@ -52,7 +52,12 @@ def _foresee(
         return None
     if chosen == "anyres":
         return _foreseen_grids(known, facts.size, facts.pinpoints)
-    return _foreseen_each(known)
+    made = _foreseen_each(known)
+    if chosen != "qwen" or made.sizes is None:
+        return made
+    tiles = {_rounded_size(facts, size) for size in made.sizes}
+    _check_one_size("preprocess", tiles)
+    return replace(made, tile=tiles.pop()) if tiles else made
 
 
 def _foreseen_each(known: Sequence[KnownFrames | Frames]) -> KnownTiles:
@@ -218,12 +223,7 @@ def _tiles(where: str, frames: Sequence[Frames], facts: ImageFacts, cutter: Cutt
             cells.append(cell)
             layout.append(replace(tile, frame=number))
     sizes = {(cell.shape[1], cell.shape[0]) for cell in cells}
-    if len(sizes) > 1:
-        shown = " and ".join(f"{width}x{height}" for width, height in sorted(sizes))
-        raise MediaError(
-            f"{where}.frames: this checkpoint's pictures keep their own sizes, here {shown}, but tiles of "
-            "one wire have one size; give every picture a chain of its own, up to place_tokens"
-        )
+    _check_one_size(where, sizes)
     return Tiles(
         pixels.normalise(cells, facts.mean, facts.std),
         tuple(layout),
@@ -231,6 +231,15 @@ def _tiles(where: str, frames: Sequence[Frames], facts: ImageFacts, cutter: Cutt
         tuple(float(t) for f in frames for t in f.time),
         clips=clips_of(frames),
     )
+
+
+def _check_one_size(where: str, sizes: set[tuple[int, int]]) -> None:
+    if len(sizes) > 1:
+        shown = " and ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise MediaError(
+            f"{where}.frames: this checkpoint's pictures keep their own sizes, here {shown}, but tiles of "
+            "one wire have one size; give every picture a chain of its own, up to place_tokens"
+        )
 
 
 def _padded(side: int, colour: Colour) -> Cutter:
@@ -270,10 +279,14 @@ def _twice_resized(side: int) -> Cutter:
 def _rounded(facts: ImageFacts) -> Cutter:
     def cutter(picture: Pixels) -> Iterator[tuple[Pixels, Tile]]:
         height, width = picture.shape[:2]
-        size = pixels.rounded_size((width, height), facts.multiple, facts.min_pixels, facts.max_pixels)
+        size = _rounded_size(facts, (width, height))
         yield pixels.resize(picture, size), Tile(frame=0, box=(0.0, 0.0, float(width), float(height)))
 
     return cutter
+
+
+def _rounded_size(facts: ImageFacts, size: tuple[int, int]) -> tuple[int, int]:
+    return pixels.rounded_size(size, facts.multiple, facts.min_pixels, facts.max_pixels)
 
 
 def _anyres(side: int, canvases: Sequence[anyres.Size], colour: Colour) -> Cutter:

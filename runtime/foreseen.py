@@ -31,13 +31,15 @@ class KnownTiles:
     """How many tiles there will be. Stands for `Tiles`.
 
     sizes: (width, height) of every picture that they are cut from, None: not known yet. pictures: how many
-    tiles each picture has, None: not known. clip: pictures are moments of a clip, None: not known.
+    tiles each picture has, None: not known. clip: pictures are moments of a clip, None: not known. tile:
+    (width, height) of each in pixels, where that follows the pictures.
     """
 
     count: int
     sizes: tuple[tuple[int, int], ...] | None = None
     pictures: tuple[int, ...] | None = None
     clip: bool | None = None
+    tile: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return self.count
