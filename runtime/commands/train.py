@@ -18,7 +18,8 @@ def train(
     if find_spec("accelerate") is None:
         raise LoomError("training needs accelerate; install it with: pip install 'tokenloom[train]'")
     from ..tiny.recipe_file import read_recipe
-    from ..tiny.training import Run, stops_gently
+    from ..tiny.trainer import stops_gently
+    from ..tiny.training import Run
 
     run = Run(read_recipe(recipe), out or Path(recipe.stem), device=device, quiet=quiet)
     run.open(resume=resume, until=until)
