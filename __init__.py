@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .runtime.compare.api import compare as compare
     from .runtime.context import demand as demand
     from .runtime.graph import Graph as Graph
     from .runtime.live.compress import compress as compress
@@ -30,6 +31,7 @@ _WHERE = {
     "Needs": ".runtime.needs",
     "Range": ".runtime.widgets",
     "__version__": ".runtime.version",
+    "compare": ".runtime.compare.api",
     "compress": ".runtime.live.compress",
     "demand": ".runtime.context",
     "execute": ".runtime.run",
@@ -39,7 +41,20 @@ _WHERE = {
     "run": ".runtime.run",
     "sweep": ".runtime.sweep.api",
 }
-__all__ = ["Graph", "Needs", "Range", "compress", "demand", "execute", "load", "node", "plan", "run", "sweep"]
+__all__ = [
+    "Graph",
+    "Needs",
+    "Range",
+    "compare",
+    "compress",
+    "demand",
+    "execute",
+    "load",
+    "node",
+    "plan",
+    "run",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> object:

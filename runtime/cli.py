@@ -330,6 +330,55 @@ def sweep(
 
 
 @app.command()
+def compare(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="GRAPH|NAME=VALUE",
+            help="GRAPH:NAME=V,V gives one graph values; none: all that fit.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE.html", help="Write a page, too.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="GRAPH", help="Default: what each GRAPH extends.")
+    ] = None,
+    no_base: Annotated[bool, typer.Option("--no-base", help="Leave out the uncompressed graph.")] = False,
+    repeat: Annotated[
+        int, typer.Option("--repeat", metavar="N", min=1, help="Measure N times; medians, no cache.")
+    ] = 1,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    no_cache: NoCache = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the table.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Run graphs on one question, shared stages once, and compare them.
+
+    tokenloom compare visionzip:keep=16,32 fastv image=cat.jpg -o page.html
+    """
+    with guard(debug=debug, as_json=as_json) as phase:
+        from .commands.compare import Asked
+        from .commands.compare import run as run_it
+
+        asked = Asked(
+            words=words or (),
+            output=output,
+            base=base,
+            no_base=no_base,
+            repeat=repeat,
+            device=device,
+            dtype=dtype,
+            cache=not no_cache,
+            plugins=plugin or (),
+        )
+        run_it(asked, phase, quiet=quiet, as_json=as_json)
+
+
+@app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="Such as examples/tiny/llava.yaml.")],
     out: Annotated[

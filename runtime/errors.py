@@ -58,12 +58,20 @@ class SweepError(LoomError):
     """A sweep that cannot be run as it is asked for: its grid, its data or its results."""
 
 
+class CompareError(LoomError):
+    """A comparison that cannot be made as it is asked for: its graphs differ in what they are asked."""
+
+
 class RowsError(LoomError):
     """A file of result rows that cannot be read, gone on with, or written."""
 
 
 class ShapesError(LoomError):
     """Coloured shapes that cannot be drawn, written or scored as asked."""
+
+
+class BenchError(LoomError):
+    """A benchmark that cannot be run as it is asked for, or gone on with."""
 
 
 class Cancelled(Exception):  # noqa: N818  (not an error)

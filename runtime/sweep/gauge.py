@@ -34,12 +34,12 @@ class Gauge:
         """Of a copy of the graph. logits: scores of the first token too; answer False: nothing else."""
         graph = graph.copy()
         asked: dict[str, str] = {}
-        last = _generating(graph)
+        last = generating(graph)
         if last is None:
             if answer and "answer" in graph.outputs:
                 asked["answer"] = "answer"
             return cls(graph, asked)
-        llm, state = (_source(last, socket) for socket in ("llm", "state"))
+        llm, state = (source_of(last, socket) for socket in ("llm", "state"))
         if answer:
             asked["answer"] = f"{last.id}.answer"
             asked |= {"llm": str(llm)} if llm else {}
@@ -86,7 +86,7 @@ class Reading:
     logits: Tensor | None = None
 
 
-def _generating(graph: Graph) -> Step | None:
+def generating(graph: Graph) -> Step | None:
     """The step that answers: the one behind the output `answer`, or the last."""
     wire = graph.outputs.get("answer")
     if wire is not None and wire.node in graph.steps and _answers(graph.steps[wire.node]):
@@ -99,7 +99,8 @@ def _answers(step: Step) -> bool:
     return step.type.outputs.get("answer") is Answer and {"llm", "state"} <= set(step.type.sockets)
 
 
-def _source(step: Step, socket: str) -> Wire | None:
+def source_of(step: Step, socket: str) -> Wire | None:
+    """The output that is wired to a socket; None for a parameter, and for nothing."""
     ends: tuple[Wire | ParamRef, ...] = step.wires.get(socket, ())
     return ends[0] if ends and isinstance(ends[0], Wire) else None
 

@@ -78,22 +78,22 @@ class Ledger:
         if len(self._known) > MOST:
             self._known = dict(islice(self._known.items(), len(self._known) - MOST // 2, None))
         if new and self._path is not None:
-            text = "".join(json.dumps([key, *spent]) + "\n" for key, spent in new.items())
+            text = "\n".join(json.dumps([key, *spent]) for key, spent in new.items())
             with suppress(OSError):  # the cache may be read-only; then the next process measures again
-                _append(self._path, text.encode())
+                append_line(self._path, text)
 
 
 _ledgers: WeakKeyDictionary[Cache, Ledger] = WeakKeyDictionary()
 
 
-def _append(path: Path, data: bytes) -> None:
-    """In one write, so that several processes do not mix their lines."""
+def append_line(path: Path, text: str) -> None:
+    """In one write, so that several processes do not mix their lines. Errors: OSError as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > MOST_BYTES:
         path.unlink()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        os.write(handle, data)
+        os.write(handle, f"{text}\n".encode())
     finally:
         os.close(handle)
 

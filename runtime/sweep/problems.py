@@ -1,4 +1,4 @@
-"""Everything that is wrong with a sweep, said at once and before any work."""
+"""Everything that is wrong with a sweep or a comparison, said at once and before any work."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ MOST = 20  # that are shown
 
 @dataclass
 class Problems:
-    """Mistakes as they are found."""
+    """Mistakes as they are found. kind: the error that they become."""
 
+    kind: type[LoomError] = SweepError
     found: dict[str, None] = field(default_factory=dict[str, None])
 
     def say(self, text: str | LoomError) -> None:
@@ -20,9 +21,9 @@ class Problems:
         self.found.setdefault(str(text))
 
     def stop(self) -> None:
-        """Raise a SweepError with all of them, if there are any."""
+        """Raise one error with all of them, if there are any."""
         if not self.found:
             return
         lines = list(self.found)
         more = [f"and {len(lines) - MOST} more mistakes"] if len(lines) > MOST else []
-        raise SweepError("\n".join([*lines[:MOST], *more]))
+        raise self.kind("\n".join([*lines[:MOST], *more]))
