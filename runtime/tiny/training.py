@@ -95,7 +95,10 @@ class Run:
             start_weights(self.recipe.start)
         with writing(str(path), "nothing was changed"):
             self.out.mkdir(parents=True, exist_ok=True)
-        self.record |= self._facts()
+        before, facts = self.record.get("commit"), self._facts()
+        self.record |= facts
+        if resume and before != facts["commit"]:
+            self.record.setdefault("earlier_commits", []).append(before)
         self.record.setdefault("stages", [])
         self._keep_record()
 

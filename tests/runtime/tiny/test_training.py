@@ -92,6 +92,26 @@ def test_going_on_is_as_if_never_stopped(
     assert not list((tmp_path / "halves" / "checkpoints").glob("*"))
 
 
+def test_a_kill_after_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that was learnt but not yet evaluated is evaluated when going on, and learns no more."""
+
+    class Killed(BaseException):
+        """Ends the run as a kill would."""
+
+    def kill(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("tokenloom.runtime.tiny.training.evaluate", kill)
+        train(small(SEE), out, quiet=True)
+    last = load_file(out / "checkpoints" / "see" / "checkpoint-6" / "model.safetensors")
+    train(small(SEE), out, resume=True, quiet=True)
+    done = load_file(out / "stages" / "see.safetensors")
+    assert all(torch.equal(last[name], done[name]) for name in last)
+    assert "1" in recorded(out)["stages"][0]["validation"]
+
+
 def test_a_stop_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoint is of the very step, and the command stands in the notes."""
     at_step(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
