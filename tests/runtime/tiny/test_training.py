@@ -102,9 +102,10 @@ def test_a_kill_after_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise Killed
 
     out = tmp_path / "run"
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         patched.setattr("tokenloom.runtime.tiny.training.evaluate", kill)
-        train(small(SEE), out, quiet=True)
+        with pytest.raises(Killed):
+            train(small(SEE), out, quiet=True)
     last = load_file(out / "checkpoints" / "see" / "checkpoint-6" / "model.safetensors")
     train(small(SEE), out, resume=True, quiet=True)
     done = load_file(out / "stages" / "see.safetensors")
