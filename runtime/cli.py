@@ -424,6 +424,30 @@ def draw(graph: GraphName, output: Output, plugin: Plugins = None, debug: Debug 
 
 
 @app.command()
+def diff(
+    old: Annotated[
+        str, typer.Argument(metavar="A", help="Graph file, built-in graph, or a PNG or result file.")
+    ],
+    new: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Draw it: .svg or .html.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Say what sets two graphs apart: nodes, settings, wires, parameters.
+
+    tokenloom diff llava15 visionzip. Exit codes: 0 the same, 1 different, 2 trouble.
+    """
+    with guard(debug=debug, as_json=as_json, failed=2):
+        from .commands.diff import compare
+
+        if not compare(old, new, output=output, as_json_text=as_json, plugins=plugin or ()):
+            raise typer.Exit(1)
+
+
+@app.command()
 def schema(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Default: print it.")

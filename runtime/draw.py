@@ -1,12 +1,12 @@
-"""Pictures of a graph, offline: a layered SVG of our own, and mermaid text."""
+"""Pictures of a graph, offline: a layered SVG of our own, and how two graphs in one are coloured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from .build import ParamRef
 from .check import order, wire_problem
@@ -55,30 +55,63 @@ def family(t: Any) -> str:
     return next((FAMILY_OF[name] for name in names if name in FAMILY_OF), "other")
 
 
-def _makes(step: Step) -> str:
+def makes(step: Step) -> str:
     """The family of what a step gives first."""
     return family(next(iter(step.type.outputs.values())))
 
 
+Mark = Literal["added", "removed", "changed", "same"]
+# of what is marked: fill, stroke and text
+MARKS: dict[Mark, tuple[str, str, str]] = {
+    "added": ("#e2f5e5", "#2e8b3d", "#1d6b2b"),
+    "removed": ("#fdeaea", "#c0392b", "#a12a1e"),
+    "changed": ("#fff2cc", "#c98a00", "#8a5a00"),
+    "same": ("#f6f7f9", "#b4bcc5", "#7b8794"),
+}
+PILL = ("#fff7d6", "#d9b400", "#6b5900")
+HIDDEN = "\0"  # in the id of a step or output: what follows sets it apart and is not shown
+
+
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """One line in a box: a setting and its value; `pill` when a parameter sets it."""
 
     name: str
     value: str
     pill: bool = False
+    mark: Mark | None = None
 
 
-def changed(step: Step) -> list[_Row]:
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """What is different in a drawing of two graphs; what is not named is grey.
+
+    boxes: by `step:id` and `output:name`. wires: by box and input, such as ("step:state", "inputs:0"). rows,
+    heads: instead of a step's settings, and of its id and type. pills: instead of the parameters'; "" ends a
+    row of them.
+    """
+
+    boxes: Mapping[str, Mark] = field(default_factory=dict[str, Mark])
+    wires: Mapping[tuple[str, str], Mark] = field(default_factory=dict[tuple[str, str], Mark])
+    rows: Mapping[str, Sequence[Row]] = field(default_factory=dict[str, Sequence[Row]])
+    heads: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    pills: Sequence[tuple[str, Mark]] = ()
+
+    def box(self, name: str) -> tuple[str, str, str]:
+        """Fill, stroke and text of a box."""
+        return MARKS[self.boxes.get(name, "same")]
+
+
+def changed(step: Step) -> list[Row]:
     """The settings that differ from their defaults, or follow a parameter; then `when` and `device`."""
     rows = [
-        _Row(name, cut(_shown(value)), isinstance(value, ParamRef))
+        Row(name, cut(_shown(value)), isinstance(value, ParamRef))
         for name, value in step.widgets.items()
         if isinstance(value, ParamRef) or value != step.type.widgets[name].default
     ]
     if step.when is not True:
-        rows.append(_Row("when", value_text(step.when), isinstance(step.when, ParamRef)))
-    return [*rows, _Row("device", step.device)] if step.device else rows
+        rows.append(Row("when", value_text(step.when), isinstance(step.when, ParamRef)))
+    return [*rows, Row("device", step.device)] if step.device else rows
 
 
 def _shown(value: Any) -> str:
@@ -107,6 +140,11 @@ def ends(graph: Graph, step: Step) -> Iterator[tuple[str, int, Wire | ParamRef]]
             yield name, i, end
 
 
+def shown(name: str) -> str:
+    """What a reader sees of an id."""
+    return name.partition(HIDDEN)[0]
+
+
 def text_width(text: str, size: float) -> float:
     """Pixels of a monospaced text."""
     return len(text) * size * ADVANCE
@@ -115,12 +153,15 @@ def text_width(text: str, size: float) -> float:
 # -- SVG -----------------------------------------------------------------------------------------------------
 
 
-def svg(graph: Graph) -> str:
-    """The graph as an SVG picture: boxes by layer, wires in their value's colour, parameters as pills."""
-    boxes, links = _boxes(graph)
+def svg(graph: Graph, marks: Marks | None = None) -> str:
+    """The graph as an SVG picture: boxes by layer, wires in their value's colour, parameters as pills.
+
+    marks: in these colours instead.
+    """
+    boxes, links = _boxes(graph, marks)
     placed = place(boxes, links)
     title = cut(graph.title, 90)
-    pills = [param_text(p) for p in graph.params.values()]
+    pills = marks.pills if marks else [(param_text(p), None) for p in graph.params.values()]
     wide = max(placed.width, 420.0, text_width(title, 20))
     head, top = _head(title, pills, wide)
     width, height = wide + 2 * MARGIN, placed.height + top + 2 * MARGIN
@@ -133,12 +174,12 @@ def svg(graph: Graph) -> str:
         *head,
         f'<g transform="translate({left:.1f} {MARGIN + top:.1f})">',
     ]
-    out += _wires(graph, links, placed.ways)
-    out += [line for box in boxes for line in _draw(graph, box)]
+    out += _wires(graph, links, placed.ways, marks)
+    out += [line for box in boxes for line in _draw(graph, box, marks)]
     return "\n".join([*out, "</g>", "</svg>"]) + "\n"
 
 
-def _boxes(graph: Graph) -> tuple[list[Box], list[Link]]:
+def _boxes(graph: Graph, marks: Marks | None) -> tuple[list[Box], list[Link]]:
     """Value parameters, steps in order, and outputs; ids get a prefix so that they cannot clash."""
     done, left = order(graph.steps)
     steps = [graph.steps[name] for name in (*done, *left)]
@@ -149,7 +190,7 @@ def _boxes(graph: Graph) -> tuple[list[Box], list[Link]]:
             width = text_width(name, ROW_SIZE) + 2 * PAD
             made.append(Box(f"param:{name}", width, 26.0, outputs={"": width / 2}))
     for step in steps:
-        made.append(_step_box(step))
+        made.append(_step_box(step, marks))
         for name, i, end in ends(graph, step):
             source = (
                 (f"param:{end.name}", "") if isinstance(end, ParamRef) else (f"step:{end.node}", end.output)
@@ -159,26 +200,38 @@ def _boxes(graph: Graph) -> tuple[list[Box], list[Link]]:
     for name, wire in graph.outputs.items():
         if wire_problem(graph.steps, "", Any, wire):
             continue
-        width = text_width(name, ROW_SIZE) + 2 * PAD + 8
+        width = text_width(shown(name), ROW_SIZE) + 2 * PAD + 8
         made.append(Box(f"output:{name}", width, 26.0, inputs={"": width / 2}))
         links.append(Link(f"step:{wire.node}", wire.output, f"output:{name}", ""))
     return made, links
 
 
-def _step_box(step: Step) -> Box:
-    rows = changed(step)
+def _rows(step: Step, marks: Marks | None) -> Sequence[Row]:
+    return marks.rows[step.id] if marks and step.id in marks.rows else changed(step)
+
+
+def _heading(step: Step, marks: Marks | None) -> tuple[str, str]:
+    """Name and node type; the type is "" where it is the name."""
+    if marks and step.id in marks.heads:
+        return marks.heads[step.id]
+    name = shown(step.id)
+    return cut(name), "" if step.type.name == name else cut(step.type.name)
+
+
+def _step_box(step: Step, marks: Marks | None) -> Box:
+    rows, (name, kind) = _rows(step, marks), _heading(step, marks)
     ports = [(f"{name}:{i}", name) for name, wires in step.wires.items() for i in range(len(wires))]
     outputs = [(name, name) for name in step.type.outputs]
     lines = [
-        text_width(cut(step.id), ID_SIZE),
-        text_width(cut(step.type.name), TYPE_SIZE),
+        text_width(name, ID_SIZE),
+        text_width(kind, TYPE_SIZE),
         *(text_width(f"{row.name}  {row.value}", ROW_SIZE) + 12 for row in rows),
         _ports_width(ports),
         _ports_width(outputs),
     ]
     width = max(110.0, *lines) + 2 * PAD
     height = 2 * PAD + 18 + ROW * len(rows) + 6
-    height += 15 * (step.type.name != step.id) + 13 * bool(ports) + 13 * (outputs[0][0] != "")
+    height += 15 * bool(kind) + 13 * bool(ports) + 13 * (outputs[0][0] != "")
     return Box(f"step:{step.id}", width, height, _ports(ports, width), _ports(outputs, width))
 
 
@@ -198,7 +251,7 @@ def _ports(ports: Sequence[tuple[str, str]], width: float) -> dict[str, float]:
     return out
 
 
-def _head(title: str, pills: Sequence[str], width: float) -> tuple[list[str], float]:
+def _head(title: str, pills: Sequence[tuple[str, Mark | None]], width: float) -> tuple[list[str], float]:
     """Title and parameter pills, and how high they are."""
     out: list[str] = []
     y = MARGIN
@@ -206,28 +259,41 @@ def _head(title: str, pills: Sequence[str], width: float) -> tuple[list[str], fl
         out.append(_text(MARGIN, y + 16, title, 20, "#1f2933", weight="bold"))
         y += 34
     x = MARGIN
-    for pill in pills:
+    for pill, mark in pills:
+        if not pill:
+            x, y = MARGIN, y + 30
+            continue
         wide = text_width(pill, ROW_SIZE) + 20
         if x > MARGIN and x + wide > MARGIN + width:
             x, y = MARGIN, y + 30
-        out += _pill(x, y, wide, pill)
+        out += _pill(x, y, wide, pill, mark)
         x += wide + 8
     return out, y + (30 if pills else 0) - MARGIN + (18 if out else 0)
 
 
-def _pill(x: float, y: float, width: float, text: str) -> list[str]:
+def _pill(x: float, y: float, width: float, text: str, mark: Mark | None = None) -> list[str]:
+    fill, stroke, ink = MARKS[mark] if mark else PILL
     return [
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="22" rx="11" fill="#fff7d6" '
-        'stroke="#d9b400"/>',
-        _text(x + width / 2, y + 15, text, ROW_SIZE, "#6b5900", anchor="middle"),
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="22" rx="11" fill="{fill}" '
+        f'stroke="{stroke}"/>',
+        _text(x + width / 2, y + 15, text, ROW_SIZE, ink, anchor="middle"),
     ]
 
 
-def _wires(graph: Graph, links: Sequence[Link], ways: dict[Link, list[tuple[float, float]]]) -> Iterator[str]:
+def _wires(
+    graph: Graph,
+    links: Sequence[Link],
+    ways: dict[Link, list[tuple[float, float]]],
+    marks: Marks | None,
+) -> Iterator[str]:
     """Every stretch of every wire once: a straight line past a layer, a curve between two."""
     seen: set[tuple[tuple[float, float], tuple[float, float]]] = set()
-    for link in links:
-        colour = FAMILIES[family(_sent(graph, link))][1]
+    for link in sorted(
+        links, key=lambda one: _wire_mark(one, marks) != "same"
+    ):  # a stretch that both have is grey
+        mark = _wire_mark(link, marks)
+        colour = MARKS[mark][1] if mark else FAMILIES[family(_sent(graph, link))][1]
+        dash = ' stroke-dasharray="6 4"' if mark == "removed" else ""
         way = ways[link]
         for (x0, y0), (x1, y1) in pairwise(way):
             if ((x0, y0), (x1, y1)) in seen:
@@ -239,9 +305,16 @@ def _wires(graph: Graph, links: Sequence[Link], ways: dict[Link, list[tuple[floa
                 if x0 == x1
                 else f"C{x0:.1f} {y0 + bend:.1f} {x1:.1f} {y1 - bend:.1f} {x1:.1f} {y1:.1f}"
             )
-            yield f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-opacity="0.85"/>'
+            yield (
+                f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8" '
+                f'stroke-opacity="0.85"{dash}/>'
+            )
         x, y = way[-1]
         yield f'<path d="M{x - 4:.1f} {y - 6:.1f}h8l-4 6z" fill="{colour}"/>'
+
+
+def _wire_mark(link: Link, marks: Marks | None) -> Mark | None:
+    return marks.wires.get((link.target, link.input), "same") if marks else None
 
 
 def _sent(graph: Graph, link: Link) -> Any:
@@ -251,23 +324,25 @@ def _sent(graph: Graph, link: Link) -> Any:
     return graph.steps[name].type.outputs.get(link.output, Any) if name in graph.steps else Any
 
 
-def _draw(graph: Graph, box: Box) -> list[str]:
+def _draw(graph: Graph, box: Box, marks: Marks | None) -> list[str]:
     kind, _, name = box.name.partition(":")
     if kind == "step":
-        return _draw_step(graph.steps[name], box)
+        return _draw_step(graph.steps[name], box, marks)
     if kind == "param":
-        return _pill(box.x, box.y + 2, box.width, name)
+        return _pill(box.x, box.y + 2, box.width, name, "same" if marks else None)
     middle = box.x + box.width / 2
+    fill = marks.box(box.name)[1] if marks else "#1f2933"
     return [
-        f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="26" rx="13" fill="#1f2933"/>',
-        _text(middle, box.y + 17, name, ROW_SIZE, "#ffffff", anchor="middle", weight="bold"),
+        f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="26" rx="13" fill="{fill}"/>',
+        _text(middle, box.y + 17, shown(name), ROW_SIZE, "#ffffff", anchor="middle", weight="bold"),
     ]
 
 
-def _draw_step(step: Step, box: Box) -> list[str]:
-    fill, stroke = FAMILIES[_makes(step)]
+def _draw_step(step: Step, box: Box, marks: Marks | None) -> list[str]:
+    fill, stroke = marks.box(box.name)[:2] if marks else FAMILIES[makes(step)]
+    name, kind = _heading(step, marks)
     off = ' opacity="0.45" stroke-dasharray="5 4"' if step.when is False else ""
-    tip = f"{step.id}: {step.type.name}. {step.type.summary}"
+    tip = f"{shown(step.id)}: {step.type.name}. {step.type.summary}"
     out = [
         f"<g><title>{_xml(tip)}</title>",
         f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="9" '
@@ -277,12 +352,12 @@ def _draw_step(step: Step, box: Box) -> list[str]:
     for key, x in box.inputs.items():
         out.append(_text(box.x + x, y, key.partition(":")[0], PORT_SIZE, "#52606d", anchor="middle"))
     y += 13 * bool(box.inputs) + 12
-    out.append(_text(box.x + PAD, y, cut(step.id), ID_SIZE, "#1f2933", weight="bold"))
-    if step.type.name != step.id:
+    out.append(_text(box.x + PAD, y, name, ID_SIZE, "#1f2933", weight="bold"))
+    if kind:
         y += 15
-        out.append(_text(box.x + PAD, y, cut(step.type.name), TYPE_SIZE, "#52606d"))
+        out.append(_text(box.x + PAD, y, kind, TYPE_SIZE, "#52606d"))
     y += 6
-    for row in changed(step):
+    for row in _rows(step, marks):
         y += ROW
         out += _draw_row(box.x + PAD, y, row)
     for key, x in box.outputs.items():
@@ -290,17 +365,18 @@ def _draw_step(step: Step, box: Box) -> list[str]:
     return [*out, "</g>"]
 
 
-def _draw_row(x: float, y: float, row: _Row) -> list[str]:
+def _draw_row(x: float, y: float, row: Row) -> list[str]:
     value_x = x + text_width(f"{row.name}  ", ROW_SIZE)
     wide = text_width(row.value, ROW_SIZE)
+    fill, stroke, ink = MARKS[row.mark] if row.mark else PILL
     pill = (
         f'<rect x="{value_x - 6:.1f}" y="{y - 11.5:.1f}" width="{wide + 12:.1f}" height="15" rx="7.5" '
-        'fill="#fff7d6" stroke="#d9b400" stroke-width="0.8"/>'
+        f'fill="{fill}" stroke="{stroke}" stroke-width="0.8"/>'
     )
     return [
         _text(x, y, row.name, ROW_SIZE, "#52606d"),
         *([pill] if row.pill else []),
-        _text(value_x, y, row.value, ROW_SIZE, "#6b5900" if row.pill else "#1f2933"),
+        _text(value_x, y, row.value, ROW_SIZE, ink if row.pill else "#1f2933"),
     ]
 
 
@@ -316,49 +392,3 @@ def _text(
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{fill}" text-anchor="{anchor}" '
         f'font-weight="{weight}" xml:space="preserve">{_xml(text)}</text>'
     )
-
-
-# -- mermaid -------------------------------------------------------------------------------------------------
-
-
-def mermaid(graph: Graph) -> str:
-    """The graph as a mermaid flowchart: paste it into Markdown between ```mermaid fences."""
-    done, left = order(graph.steps)
-    number = {name: f"n{i}" for i, name in enumerate((*done, *left))}
-    params = {name: f"p{i}" for i, name in enumerate(graph.params)}
-    lines = ["flowchart TD"]
-    lines += [f'    {params[p.name]}(["{_quoted(param_text(p))}"]):::param' for p in graph.params.values()]
-    for name, ref in number.items():
-        step = graph.steps[name]
-        kind = [] if step.type.name == name else [f"<i>{_quoted(step.type.name)}</i>"]
-        rows = [_quoted(f"{row.name}: {row.value}") for row in changed(step)]
-        label = "<br/>".join([f"<b>{_quoted(name)}</b>", *kind, *rows])
-        lines.append(f'    {ref}["{label}"]:::{_makes(step)}')
-    for name, ref in number.items():
-        for socket, _, end in ends(graph, graph.steps[name]):
-            if isinstance(end, ParamRef):
-                lines.append(f'    {params[end.name]} -->|"{_quoted(socket)}"| {ref}')
-            elif end.node in number:
-                text = f"{end.output} → {socket}" if end.output and end.output != socket else socket
-                lines.append(f'    {number[end.node]} -->|"{_quoted(text)}"| {ref}')
-        for value in (*graph.steps[name].widgets.values(), graph.steps[name].when):
-            if isinstance(value, ParamRef) and value.name in params:
-                lines.append(f"    {params[value.name]} -.- {ref}")
-    for i, (name, wire) in enumerate(graph.outputs.items()):
-        if wire.node not in number:
-            continue
-        arrow = f'-->|"{_quoted(wire.output)}"|' if wire.output else "-->"
-        lines.append(f'    {number[wire.node]} {arrow} o{i}(["{_quoted(name)}"]):::result')
-    lines += [
-        f"    classDef {name} fill:{fill},stroke:{stroke},color:#1f2933"
-        for name, (fill, stroke) in FAMILIES.items()
-    ]
-    lines.append("    classDef param fill:#fff7d6,stroke:#d9b400,color:#6b5900")
-    lines.append("    classDef result fill:#1f2933,stroke:#1f2933,color:#ffffff")
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    """Text for a mermaid label: entities for what ends a label or looks like markup."""
-    entities = {'"': "#quot;", "<": "#lt;", ">": "#gt;", "#": "#35;", "&": "#amp;", "`": "#96;", "\n": " "}
-    return "".join(entities.get(char, char) for char in text)

@@ -32,8 +32,11 @@ class Phase:
 
 
 @contextmanager
-def guard(*, debug: bool = False, as_json: bool = False) -> Iterator[Phase]:
-    """Turn whatever is raised inside into a message and `typer.Exit`; `debug` adds the traceback."""
+def guard(*, debug: bool = False, as_json: bool = False, failed: int = FAILED) -> Iterator[Phase]:
+    """Turn whatever is raised inside into a message and `typer.Exit`; `debug` adds the traceback.
+
+    failed: the exit code of what is no mistake of the user's, for commands that say something else by 1.
+    """
     phase = Phase()
     try:
         with _plain_warnings():
@@ -45,18 +48,18 @@ def guard(*, debug: bool = False, as_json: bool = False) -> Iterator[Phase]:
         raise typer.Exit(STOPPED) from None
     except BrokenPipeError:  # `tokenloom nodes | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(failed) from None
     except SystemExit as error:  # a node or a plug-in that ends the program
         _tell(error, f"SystemExit: {error}", debug, as_json)
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(failed) from None
     except LoomError as error:
         _tell(error, str(error), debug, as_json)
-        raise typer.Exit(FAILED if phase.running else BAD_USAGE) from None
+        raise typer.Exit(failed if phase.running else BAD_USAGE) from None
     except Exception as error:
         _tell(error, f"{type(error).__name__}: {error}", debug, as_json)
         if not debug:
             typer.echo("(--debug shows where it was raised)", err=True)
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(failed) from None
 
 
 def _tell(error: BaseException, text: str, debug: bool, as_json: bool) -> None:

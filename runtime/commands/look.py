@@ -128,7 +128,8 @@ def show_node(name: str) -> None:
 
 def draw(graph_name: str, output: Path) -> None:
     """Write a picture of a graph: `.svg`, or mermaid text in `.mmd` or `.md`."""
-    from ..draw import mermaid, svg
+    from ..draw import svg
+    from ..mermaid import mermaid
 
     graph = load(graph_name)
     match output.suffix.lower():

@@ -11,9 +11,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tokenloom import Graph
-from tokenloom.runtime.draw import cut, family, mermaid, svg
+from tokenloom.runtime.draw import cut, family, svg
 from tokenloom.runtime.graph import Wire
 from tokenloom.runtime.layout import Box, Link, place
+from tokenloom.runtime.mermaid import mermaid
 from tokenloom.runtime.values import Frames, Patches, VisualTokens
 
 from .loom_nodes import Beads, loom_chain, loom_clip, loom_encode, loom_join, loom_polish, loom_say, loom_sort

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from tokenloom import load, nodes
 from tokenloom.runtime.cache import Cache
-from tokenloom.runtime.draw import mermaid, svg
+from tokenloom.runtime.draw import svg
 from tokenloom.runtime.errors import BudgetError, GraphError, WiringError
 from tokenloom.runtime.events import NodeDone
 from tokenloom.runtime.fit import bound_of, fits, holds
 from tokenloom.runtime.generic import join, substitute, variables
 from tokenloom.runtime.graph import Graph
+from tokenloom.runtime.mermaid import mermaid
 from tokenloom.runtime.node import NodeType, node
 from tokenloom.runtime.run import run
 from tokenloom.runtime.schema import schema
