@@ -136,7 +136,8 @@ def heirs_of(before: Tokens, after: Tokens) -> Tensor:
 def _marks(tokens: Tokens) -> Tensor:
     """[N] long: equal for tokens of the same patches with the same shares.
 
-    For those without patches: of the same kind, tile and number there.
+    For those without patches: of the same kind, tile and number there. The sum of shares alone would be
+    alike for a few of some thousand tokens by chance, so the first patch counts with it.
     """
     key_P = torch.rand(len(tokens.source), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     sum_N = torch.zeros(len(tokens), dtype=torch.float64)
@@ -149,7 +150,9 @@ def _marks(tokens: Tokens) -> Tensor:
     place = torch.arange(len(bare))
     nth = torch.empty_like(place)
     nth[order] = place - torch.where(fresh, place, 0).cummax(0).values if len(bare) else place
-    mark_N = (sum_N * 2**21).round().long()  # shares are float32
+    first_N = torch.zeros(len(tokens), dtype=torch.long)
+    first_N.scatter_reduce_(0, tokens.owner, tokens.member, "amin", include_self=False)
+    mark_N = (sum_N * 2**21).round().long() + (first_N << 36)  # shares are float32
     mark_N[bare] = -1 - (kinds * 2**20 + nth)
     return mark_N
 

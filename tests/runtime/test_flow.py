@@ -49,6 +49,16 @@ def test_a_dropped_token_does_not_live_on_in_a_neighbour() -> None:
     assert heirs_of(grid, left).tolist() == [0, -1, 1, -1, 2, -1, -1, -1, -1]
 
 
+def test_of_many_patches_only_those_that_stay_have_an_heir() -> None:
+    """A clip's 9216 patches are told apart, all of them."""
+    source = Source(tuple(Tile(frame=i, box=(0.0, 0.0, 1.0, 1.0)) for i in range(16)), 24, 24)
+    before = Patches.of_patches(source, torch.zeros(len(source), 1))
+    kept = torch.arange(0, len(source), 4)
+    heir_N = heirs_of(before, before.select(kept))
+    assert (heir_N >= 0).nonzero()[:, 0].equal(kept)
+    assert heir_N[kept].equal(torch.arange(len(kept)))
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     kept=st.lists(st.booleans(), min_size=12, max_size=12),
