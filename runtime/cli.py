@@ -27,6 +27,8 @@ shapes_app = typer.Typer(
     help="Coloured shapes, a benchmark with exact answers.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(shapes_app, name="shapes")
+bench_app = typer.Typer(help="Benchmarks.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench_app, name="bench")
 
 GraphName = Annotated[str, typer.Argument(metavar="GRAPH", help="Graph file or built-in graph.")]
 Values = Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Parameters of the graph.")]
@@ -511,6 +513,67 @@ def doctor(
 
         if not examine(checkpoints or ()):
             raise typer.Exit(1)
+
+
+@bench_app.command("accuracy")
+def bench_accuracy(
+    methods: Annotated[
+        str, typer.Option("--methods", metavar="NAMES", help="Such as visionzip,random; all: what fits.")
+    ] = "all",
+    budgets: Annotated[
+        str, typer.Option("--budgets", metavar="PARTS", help="Parts of the visual tokens that stay.")
+    ] = ".5,.25,.1",
+    images: Annotated[
+        bool | None, typer.Option("--images/--no-images", help="Pictures; alone: no clips.")
+    ] = None,
+    clips: Annotated[bool | None, typer.Option("--clips/--no-clips", help="Clips; alone: no pictures.")] = None,
+    number: Annotated[int, typer.Option("--n", metavar="N", help="Questions of each, at least.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other scenes.")] = 0,
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="test, validation, or pairs (never trained).")
+    ] = "test",
+    frames: Annotated[int, typer.Option("--frames", metavar="N", help="Frames of a clip.")] = 8,
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", metavar="NAME", help="Bundled name, folder, or hub id.")
+    ] = "tiny-llava",
+    rule: Annotated[
+        str, typer.Option("--rule", metavar="RULE", help="exact, or option: named within a longer answer.")
+    ] = "exact",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Rows, table, plot; default accuracy-CHECKPOINT."),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Processes.")] = 1,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the files.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Compare methods with controls of the same budget on coloured shapes.
+
+    tokenloom bench accuracy --methods visionzip,random,uniform --budgets .25 --images
+    """
+    with guard(debug=debug, as_json=as_json) as phase:
+        from .commands.bench import Words, accuracy
+
+        words = Words(
+            checkpoint=checkpoint,
+            methods=methods,
+            budgets=budgets,
+            images=images,
+            clips=clips,
+            number=number,
+            seed=seed,
+            split=split,
+            frames=frames,
+            rule=rule,
+            device=device,
+            dtype=dtype,
+            output=output,
+            jobs=jobs,
+        )
+        accuracy(words, phase, quiet=quiet, as_json=as_json)
 
 
 @cache_app.command("ls")
