@@ -416,6 +416,30 @@ def nodes(
 
 
 @app.command()
+def graphs(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show this graph: parameters, stages.")
+    ] = None,
+    yaml: Annotated[bool, typer.Option("--yaml", help="Print its file, to be saved and changed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """List the built-in graphs, or show one."""
+    with guard(debug=debug, as_json=as_json):
+        from .commands import graphs as command
+        from .commands import look
+
+        look.load_plugins(plugin or ())
+        if yaml:
+            command.print_yaml(command.named(name, as_json=as_json))
+        elif name is None:
+            command.list_graphs(as_json=as_json)
+        else:
+            command.show_graph(name, as_json=as_json)
+
+
+@app.command()
 def draw(graph: GraphName, output: Output, plugin: Plugins = None, debug: Debug = False) -> None:
     """Draw a graph as .svg, or as mermaid text in .mmd or .md."""
     with guard(debug=debug):
