@@ -55,6 +55,7 @@ def players(ask: Ask, problems: Problems) -> list[Player]:
     entrants = read_entrants(ask.graphs, ask.inputs, problems)
     problems.stop()
     _check_media(entrants, problems)
+    problems.stop()
     _check_same("question", entrants, problems)
     problems.stop()
     bases = [_base(entrant, ask, problems) if ask.with_base else None for entrant in entrants]
@@ -132,7 +133,7 @@ def _planned(entrants: Sequence[Entrant], bases: Sequence[int], ask: Ask, proble
 
 def player(entrant: Entrant, device: str, dtype: str, base: int = -1) -> Player:
     """An entrant that can be run. Errors: whatever planning refuses."""
-    lens = Lens.of(entrant.name, entrant.graph)
+    lens = Lens.of(entrant.graph)
     outputs = tuple(lens.outputs.values())
     made = plan(lens.graph, entrant.params, outputs=outputs, device=device, dtype=dtype)
     return Player(entrant=entrant, lens=lens, plan=made, base=base)

@@ -132,8 +132,8 @@ def _reading(found: Comparison) -> Iterator[Html]:
         f"tokens: patches of the tower {ARROW} visual tokens in the prompt, and those of the last layer "
         "where they are fewer. kept: visual tokens of a layer of the language model, the mean over its "
         "layers, of the base's. FLOPs by formula, the answer's tokens included. memory: by how much the "
-        "hungriest stage raised it, weights aside. KV cache: after the prompt. KL: nats from the base's distribution of the "
-        "first token; top-1: whether the likeliest first token is the base's.",
+        "hungriest stage raised it, weights aside. KV cache: after the prompt. KL: nats from the base's "
+        "distribution of the first token; top-1: whether the likeliest first token is the base's.",
         class_="soft",
     )
     yield page.paragraph(_charged(found), class_="soft")

@@ -27,7 +27,7 @@ class Lens:
     seen: Graph
 
     @classmethod
-    def of(cls, name: str, graph: Graph) -> Lens:
+    def of(cls, graph: Graph) -> Lens:
         """A lens on a copy of the graph. Errors: CompareError for one that answers nothing."""
         seen = graph.copy()
         last = generating(seen)
@@ -35,8 +35,7 @@ class Lens:
         llm, state = wires
         if last is None or llm is None or state is None:
             raise CompareError(
-                f"{name}: has no `generate` that a prompt or a state is wired to, so there is no answer to "
-                "compare"
+                "has no `generate` that a prompt or a state is wired to, so there is no answer to compare"
             )
         outputs = {"answer": f"{last.id}.answer"}
         if seen.steps[state.node].type.outputs.get(state.output) is not LLMState:

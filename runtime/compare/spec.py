@@ -168,12 +168,7 @@ def _check_known(entrants: Sequence[Entrant], inputs: Mapping[str, Any], problem
 
 
 def _example(entrant: Entrant) -> str:
-    """`such as visionzip:keep=32`: how a graph gets a value of its own."""
-    numbers = [p for p in entrant.graph.params.values() if p.type is int and isinstance(p.default, int)]
-    graph = entrant.name.partition(" ")[0]
-    fitting = [p for p in numbers if p.name not in ("max_new_tokens", "count")] or numbers
-    return (
-        f"such as {graph}:{fitting[0].name}={int(fitting[0].default) + 1}"
-        if fitting
-        else f"{graph}:name=value"
-    )
+    """`such as visionzip:keep=...`: how a graph gets a value of its own."""
+    usual = (*MEDIA, "checkpoint", "question", "max_new_tokens")
+    names = [*entrant.own, *(name for name in entrant.graph.params if name not in usual), "name"]
+    return f"such as {entrant.name.partition(' ')[0]}:{names[0]}=..."
