@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,11 +13,13 @@ from PIL import Image
 from tests.checkpoints import write_word_tokenizer
 from tests.qwen import write_qwen
 from tests.runtime.models.test_video_llava import write_video_llava
-from tokenloom import load, nodes
-from tokenloom.runtime.graph import Graph
+from tokenloom import load, nodes, run
+from tokenloom.runtime.graph import Graph, Wire
+from tokenloom.runtime.registry import all_nodes
 
 CLIP = Path(__file__).parents[2] / "examples" / "media" / "shapes.mp4"
-FRAMES = 4
+FRAMES = 3
+HANDLES = ("vision", "projector", "llm", "chat")
 Media = Literal["a picture", "two pictures", "a clip"]
 
 
@@ -47,18 +49,29 @@ class Base:
         """It is the last of its graph's, on which pairs are mixed, too."""
         return self is [base for base in BASES.values() if base.graph == self.graph][-1]
 
-    def given(self) -> dict[str, Any]:
-        """The parameters of a run."""
+    def opened(self) -> tuple[Graph, dict[str, Any]]:
+        """The graph up to patches and prompt, with what it is given: the model's handles among it."""
+        graph, given = _head(self.graph, self.media), self._given()
+        found = run(graph, outputs=[f"model.{name}" for name in HANDLES], cache=False, **given)
+        head = graph.copy()
+        del head.steps["model"]
+        ends = {
+            Wire("model", name): head.param(name, all_nodes()["load_model"].outputs[name]) for name in HANDLES
+        }
+        for name, step in head.steps.items():
+            wires = {key: tuple(ends.get(end, end) for end in some) for key, some in step.wires.items()}
+            head.steps[name] = replace(step, wires=wires)
+        head.types.forget()
+        handles = {name: found[f"model.{name}"] for name in HANDLES}
+        return head, {name: value for name, value in given.items() if name != "checkpoint"} | handles
+
+    def _given(self) -> dict[str, Any]:
         checkpoint = made(self.checkpoint) if self.checkpoint in MADE else self.checkpoint
         return {**self.params, "checkpoint": checkpoint, self._media: media(self.media)}
 
     @property
     def _media(self) -> str:
         return next(name for name in ("image", "video", "media") if name in load(self.graph).params)
-
-    def head(self) -> Graph:
-        """The graph up to patches and prompt, with frames that take whatever comes."""
-        return _head(self.graph, self.media).copy()
 
 
 def _bases() -> tuple[Base, ...]:

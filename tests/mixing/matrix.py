@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -14,7 +15,7 @@ from tokenloom.runtime.graph import Graph
 from tokenloom.runtime.plan import plan
 from tokenloom.runtime.run import execute
 
-from .bases import Base
+from .bases import HANDLES, Base
 from .checks import check_language, check_plan, check_stage, check_tokens
 from .stages import PAIRS, ROWS, TOKENS, Rows, Stage, layouts, projectors, token_stages
 
@@ -55,8 +56,8 @@ class Bench:
     """One base with its cache: the encode of a picture is shared by all combinations that ask the same."""
 
     def __init__(self, base: Base) -> None:
-        self.base, self.given = base, base.given()
-        self.cache = Cache(None, memory=1 << 29)
+        self.base, self.cache = base, Cache(None, memory=1 << 29)
+        self.head, self.given = base.opened()
 
     def refused(self, mix: Mix) -> str:
         """The sentence that a plan refuses it with, before any work; "" when it ran and holds what it should.
@@ -85,11 +86,12 @@ class Bench:
 
     def written(self, mix: Mix) -> Graph:
         """The graph of a combination."""
-        graph = self.base.head()
+        graph = self.head.copy()
         if mix.before.features != "auto":
             graph.set("patches", features=mix.before.features)
         with graph:
-            model, seen = graph["model"], graph["patches"]
+            model = SimpleNamespace(**{name: graph[name] for name in HANDLES})
+            seen = graph["patches"]
             if self.base.pooled is not None:
                 seen = nodes.pool_tokens(seen, grid=self.base.pooled)
             before = mix.before.add(seen)
