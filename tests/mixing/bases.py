@@ -55,9 +55,8 @@ class Base:
         found = run(graph, outputs=[f"model.{name}" for name in HANDLES], cache=False, **given)
         head = graph.copy()
         del head.steps["model"]
-        ends = {
-            Wire("model", name): head.param(name, all_nodes()["load_model"].outputs[name]) for name in HANDLES
-        }
+        types = all_nodes()["load_model"].outputs
+        ends: dict[Any, Any] = {Wire("model", name): head.param(name, types[name]) for name in HANDLES}
         for name, step in head.steps.items():
             wires = {key: tuple(ends.get(end, end) for end in some) for key, some in step.wires.items()}
             head.steps[name] = replace(step, wires=wires)

@@ -18,7 +18,13 @@ from tokenloom.runtime.values import LLMState, Tokens, VisualTokens
 
 Add = Callable[..., Any]
 KEEP, PLACES, PART = 12, tuple(range(12)), 0.5
-FASTV = {"rows": "last", "attention": "post_rope_causal", "heads": "mean", "over": "mean", "select": "global"}
+FASTV: dict[str, Any] = {
+    "rows": "last",
+    "attention": "post_rope_causal",
+    "heads": "mean",
+    "over": "mean",
+    "select": "global",
+}
 
 
 @dataclass(frozen=True)

@@ -318,3 +318,19 @@ def test_a_plan_counts_the_tiles_of_every_cutter(name: str) -> None:
     made = node(ANYRES, images((90, 30), (30, 90)))
     assert node.foresee(ANYRES, known, **widgets).pictures == pictures_of(made)
     assert node.foresee(ANYRES, known, None, **widgets) is None
+
+
+def test_a_plan_knows_tiles_that_keep_their_pictures_size() -> None:
+    """Qwen2.5-VL's: rounded as when they are cut; pictures that come out at several sizes are refused."""
+    bounds = {"multiple": 8, "min_pixels": 64, "max_pixels": 4096}
+    handle = image_handle(ImageFacts(size=0, mean=CLIP_MEAN, std=CLIP_STD, aspect="qwen", **bounds))
+    assert preprocess.foresee is not None
+    known = preprocess.foresee(handle, KnownFrames(count=1, clip=False, sizes=((50, 30),)), aspect="auto")
+    assert known.tile == tuple(preprocess(handle, images((50, 30))).pixels.shape[:1:-1])
+    both = KnownFrames(count=2, clip=False, sizes=((50, 30), (30, 50)))
+    with pytest.raises(MediaError) as error:
+        preprocess.foresee(handle, both, aspect="auto")
+    assert str(error.value) == (
+        "preprocess.frames: this checkpoint's pictures keep their own sizes, here 32x48 and 48x32, but tiles "
+        "of one wire have one size; give every picture a chain of its own, up to place_tokens"
+    )
