@@ -20,11 +20,11 @@ WHAT = {
     "tiny-llava": """LLaVA in miniature: a CLIP tower (6 layers of 128, 8 x 8 patches of a 112-pixel picture,
         [CLS]), LLaVA's MLP, a Llama (6 layers of 128), in llava-hf's layout; stock transformers reads it too.
         Pictures and clips: 64 tokens of every frame, one after the other.""",
-    "tiny-tokenpacker": """TokenPacker in miniature: the same tower as tiny-llava, a TokenPacker of scale 2 whose
-        keys and values come from layers 1 to 4, a Llama (6 layers of 128), in the released layout. 16 tokens of
-        every picture or frame.""",
-    "tiny-pvc": """PVC in miniature, with the modules that tokenloom proposes (docs/methods/pvc.md): an InternViT
-        (5 layers of 128, the last 2 with attention between frames), a compressor of 2 x 2 patches, a Llama (6
+    "tiny-tokenpacker": """TokenPacker in miniature: the same tower as tiny-llava, a TokenPacker of scale 2
+        whose keys and values come from layers 1 to 4, a Llama (6 layers of 128), in the released layout. 16
+        tokens of every picture or frame.""",
+    "tiny-pvc": """PVC in miniature, with the modules that tokenloom proposes (docs/methods/pvc.md): an
+        InternViT (5 layers of 128, the last 2 with attention between frames), a compressor of 2 x 2 patches, a Llama (6
         layers of 128). A picture is a static video of four copies; 16 tokens of every frame.""",
 }
 BEGUN = {
@@ -100,10 +100,10 @@ def _training(training: Plain) -> Iterator[str]:
     yield from ("## Training", "")
     yield (
         f"`tokenloom train` with the recipe in `training.json` (hash {training['hash']}), seed "
-        f"{training['seed']}, {minutes:.0f} minutes on {training['device']} with {training['threads']} thread, "
-        f"torch {training['torch']}, transformers {training['transformers']}, commit "
-        f"{', '.join(str(c)[:9] for c in commits)}. Curves and the accuracy on the validation split after each "
-        "stage stand in `training.json`."
+        f"{training['seed']}, {minutes:.0f} minutes on {training['device']} with "
+        f"{training['threads']} thread, torch {training['torch']}, transformers {training['transformers']}, commit "
+        f"{', '.join(str(c)[:9] for c in commits)}. Curves and the accuracy on the validation split after "
+        "each stage stand in `training.json`."
     )
 
 
