@@ -322,7 +322,7 @@ def test_a_plan_counts_the_tiles_of_every_cutter(name: str) -> None:
 
 def test_a_plan_knows_tiles_that_keep_their_pictures_size() -> None:
     """Qwen2.5-VL's: rounded as when they are cut; pictures that come out at several sizes are refused."""
-    bounds = {"multiple": 8, "min_pixels": 64, "max_pixels": 4096}
+    bounds: dict[str, Any] = {"multiple": 8, "min_pixels": 64, "max_pixels": 4096}
     handle = image_handle(ImageFacts(size=0, mean=CLIP_MEAN, std=CLIP_STD, aspect="qwen", **bounds))
     assert preprocess.foresee is not None
     known = preprocess.foresee(handle, KnownFrames(count=1, clip=False, sizes=((50, 30),)), aspect="auto")
