@@ -25,7 +25,8 @@ WHAT = {
         tokens of every picture or frame.""",
     "tiny-pvc": """PVC in miniature, with the modules that tokenloom proposes (docs/methods/pvc.md): an
         InternViT (5 layers of 128, the last 2 with attention between frames), a compressor of 2 x 2
-        patches, a Llama (6 layers of 128). A picture is a static video of four copies; 16 tokens of every frame.""",
+        patches, a Llama (6 layers of 128). A picture is a static video of four copies; 16 tokens of every
+        frame.""",
 }
 BEGUN = {
     "tiny-tokenpacker": "The tower starts from tiny-llava's first stage, everything else from random numbers."
@@ -102,8 +103,8 @@ def _training(training: Plain) -> Iterator[str]:
         f"`tokenloom train` with the recipe in `training.json` (hash {training['hash']}), seed "
         f"{training['seed']}, {minutes:.0f} minutes on {training['device']} with "
         f"{training['threads']} thread, torch {training['torch']}, transformers {training['transformers']}, "
-        f"commit {', '.join(str(c)[:9] for c in commits)}. Curves and the accuracy on the validation split after "
-        "each stage stand in `training.json`."
+        f"commit {', '.join(str(c)[:9] for c in commits)}. Curves and the accuracy on the validation split "
+        "after each stage stand in `training.json`."
     )
 
 
