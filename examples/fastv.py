@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tokenloom import Graph, nodes, run
 
-SAMPLE = Path(__file__).parent / "media" / "shapes.png"
+SAMPLE = Path(__file__).parents[1] / "graphs" / "media" / "scene.png"
 
 
-def fastv(image: Path, question: str = "What is in the picture?", checkpoint: str = "tiny-random") -> Graph:
+def fastv(image: Path, question: str = "What colour is the ring?", checkpoint: str = "tiny-llava") -> Graph:
     """Half of the visual tokens for all layers but the first two, and the answer."""
     with Graph("FastV on LLaVA-1.5") as g:
         model = nodes.load_model(checkpoint=checkpoint)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tokenloom import Graph, nodes, run
 
-SAMPLE = Path(__file__).parent / "media" / "shapes.png"
+SAMPLE = Path(__file__).parents[1] / "graphs" / "media" / "scene.png"
 
 
-def llava15(image: Path, question: str = "What is in the picture?", checkpoint: str = "tiny-random") -> Graph:
+def llava15(image: Path, question: str = "What colour is the ring?", checkpoint: str = "tiny-llava") -> Graph:
     """Every patch of one picture, and the answer."""
     with Graph("LLaVA-1.5, every visual token") as g:
         model = nodes.load_model(checkpoint=checkpoint)

@@ -10,9 +10,7 @@ from tokenloom import Graph, nodes, run
 SAMPLE = Path(__file__).parent / "media" / "shapes.png"
 
 
-def llava_next(
-    image: Path, question: str = "What is in the picture?", checkpoint: str = "tiny-random-next"
-) -> Graph:
+def llava_next(image: Path, checkpoint: str, question: str = "What is in the picture?") -> Graph:
     """A base tile and a grid of tiles, unpadded, with newlines, and the answer."""
     with Graph("LLaVA-NeXT (1.6), every visual token") as g:
         model = nodes.load_model(checkpoint=checkpoint)
@@ -29,4 +27,5 @@ def llava_next(
 
 
 if __name__ == "__main__":
-    print(run(llava_next(Path(sys.argv[1]) if sys.argv[1:] else SAMPLE))["answer"])
+    checkpoint = sys.argv[1] if sys.argv[1:] else "llava-hf/llava-v1.6-vicuna-7b-hf"
+    print(run(llava_next(Path(sys.argv[2]) if sys.argv[2:] else SAMPLE, checkpoint))["answer"])

@@ -19,8 +19,9 @@ from tokenloom.runtime.shapes.items import Item, Settings, items, make_item
 from tokenloom.runtime.shapes.scene import Scene
 from tokenloom.runtime.shapes.sheet import sheet
 
-MEDIA = Path(__file__).parent / "media"
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+MEDIA = ROOT / "graphs" / "media"  # part of the package: what graphs are asked about when nothing is given
+DOCS = ROOT / "docs"
 PICTURE = Settings(split="test", number=1, questions=99)
 CLIP = Settings(split="test", number=1, frames=16, fps=8.0, questions=99)
 

@@ -2,7 +2,7 @@
 
     python examples/pvc.py [FILE] [QUESTION]
 
-PVC's modelling code could not be read; its modules are as we understand the paper, see docs/pvc.md.
+PVC's modelling code could not be read; its modules are as we understand the paper, see docs/methods/pvc.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PICTURE, CLIP = MEDIA / "shapes.png", MEDIA / "shapes.mp4"
 def pvc(
     media: Path | tuple[Path, ...],
     question: str = "What is shown?",
-    checkpoint: str = "tiny-random-pvc",
+    checkpoint: str = "tiny-pvc",
     count: int = 64,
 ) -> Graph:
     """64 tokens of every frame of a clip, and of the four copies that make a tile of a picture a video."""

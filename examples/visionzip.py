@@ -7,20 +7,20 @@ from pathlib import Path
 
 from tokenloom import Graph, nodes, run
 
-SAMPLE = Path(__file__).parent / "media" / "shapes.png"
+SAMPLE = Path(__file__).parents[1] / "graphs" / "media" / "scene.png"
 
 
 def visionzip(
-    image: Path, question: str = "What is in the picture?", checkpoint: str = "tiny-random"
+    image: Path, question: str = "What colour is the ring?", checkpoint: str = "tiny-llava"
 ) -> Graph:
-    """54 dominant and 10 contextual tokens of one picture, and the answer."""
+    """Dominant and contextual tokens of one picture, 54 and 10 of every 576 patches, and the answer."""
     with Graph("VisionZip on LLaVA-1.5") as g:
         model = nodes.load_model(checkpoint=checkpoint)
         frames = nodes.load_image(path=image)
         tiles = nodes.preprocess(model.chat, frames)
         patches = nodes.encode_vision(model.vision, tiles, layer=-2, features="cls_patch")
-        kept, rest = nodes.select_dominant(patches, keep=54)
-        merged = nodes.merge_contextual(kept, rest, targets=10)
+        kept, rest = nodes.select_dominant(patches)
+        merged = nodes.merge_contextual(kept, rest)
         visual = nodes.project_mlp(model.projector, merged)
         prompt = nodes.render_chat(model.chat, frames, question=question)
         state = nodes.prefill(model.llm, nodes.place_tokens(model.llm, prompt, visual))

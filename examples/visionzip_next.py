@@ -10,9 +10,7 @@ from tokenloom import Graph, nodes, run
 SAMPLE = Path(__file__).parent / "media" / "shapes.png"
 
 
-def visionzip_next(
-    image: Path, question: str = "What is in the picture?", checkpoint: str = "tiny-random-next"
-) -> Graph:
+def visionzip_next(image: Path, checkpoint: str, question: str = "What is in the picture?") -> Graph:
     """27 dominant and 5 contextual tokens of every tile, and the answer."""
     with Graph("VisionZip on LLaVA-NeXT (1.6), every tile compressed alone") as g:
         model = nodes.load_model(checkpoint=checkpoint)
@@ -31,4 +29,5 @@ def visionzip_next(
 
 
 if __name__ == "__main__":
-    print(run(visionzip_next(Path(sys.argv[1]) if sys.argv[1:] else SAMPLE))["answer"])
+    checkpoint = sys.argv[1] if sys.argv[1:] else "llava-hf/llava-v1.6-vicuna-7b-hf"
+    print(run(visionzip_next(Path(sys.argv[2]) if sys.argv[2:] else SAMPLE, checkpoint))["answer"])

@@ -7,20 +7,20 @@ from pathlib import Path
 
 from tokenloom import Graph, nodes, run
 
-SAMPLE = Path(__file__).parent / "media" / "shapes.mp4"
+SAMPLE = Path(__file__).parents[1] / "graphs" / "media" / "scene.mp4"
 
 
 def visionzip_video(
-    video: Path, question: str = "What happens in the video?", checkpoint: str = "tiny-random"
+    video: Path, question: str = "What colour is the ring?", checkpoint: str = "tiny-llava"
 ) -> Graph:
-    """64 tokens of each of 32 frames, and the answer."""
+    """As many tokens of each of 32 frames as VisionZip leaves of a picture, and the answer."""
     with Graph("VisionZip on a video, frame by frame") as g:
         model = nodes.load_model(checkpoint=checkpoint)
         frames = nodes.sample_frames(nodes.load_video(path=video), frames=32)
         tiles = nodes.preprocess(model.chat, frames)
         patches = nodes.encode_vision(model.vision, tiles, layer=-2, features="cls_patch")
-        kept, rest = nodes.select_dominant(patches, keep=54)
-        merged = nodes.merge_contextual(kept, rest, targets=10)
+        kept, rest = nodes.select_dominant(patches)
+        merged = nodes.merge_contextual(kept, rest)
         visual = nodes.project_mlp(model.projector, merged)
         prompt = nodes.render_chat(model.chat, frames, question=question)
         state = nodes.prefill(model.llm, nodes.place_tokens(model.llm, prompt, visual))

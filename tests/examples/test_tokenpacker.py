@@ -10,9 +10,9 @@ from typing import cast
 
 import pytest
 
-from tokenloom import run
 from tokenloom.runtime.values import Tokens
 
+from ..exact import run
 from .test_examples import EXAMPLES, MEDIA
 
 SCRIPT = EXAMPLES / "tokenpacker.py"
@@ -22,7 +22,7 @@ NAMES = runpy.run_path(str(SCRIPT))
 @pytest.mark.parametrize(("scale", "count"), [(2, 144), (3, 64), (4, 36)])
 def test_the_graphs_own_tokens(scale: int, count: int) -> None:
     """One parameter decides how many."""
-    alone = cast("Tokens", NAMES["released"](MEDIA["image"], scale=scale))
+    alone = cast("Tokens", NAMES["released"](MEDIA["image"], "tiny-random-tokenpacker", scale))
     image = MEDIA["image"]
     graph = run("tokenpacker", image=image, scale_factor=scale, outputs=["tokens"], cache=False)
     tokens = cast("Tokens", graph["tokens"])
@@ -47,4 +47,4 @@ def test_fresh_weights_learn() -> None:
 def test_runs_without_arguments() -> None:
     """On the sample picture."""
     done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, check=True)
-    assert done.stdout == "VisualTokens[144 x 32, float32, cpu]\n(1, 144, 4096)\n"
+    assert done.stdout == "VisualTokens[16 x 128, float32, cpu]\n(1, 144, 4096)\n"

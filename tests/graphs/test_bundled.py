@@ -9,15 +9,15 @@ import pytest
 import torch
 import yaml
 
-from tokenloom import load, run
 from tokenloom.runtime.errors import BudgetError
 from tokenloom.runtime.values import Kind, Tokens
+
+from ..exact import load, run
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "graphs").rglob("*.yaml"))
 PICTURE = ROOT / "examples" / "media" / "shapes.png"
 CLIP = ROOT / "examples" / "media" / "shapes.mp4"
-RANDOM = {"checkpoint": "tiny-random"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT / "graphs")))
@@ -41,7 +41,7 @@ def test_visionzips_budget(given: dict[str, Any], keep: int, targets: int) -> No
 
     Where nothing is said it is 54 + 10 of 576 patches, in proportion for this tower's 144.
     """
-    tokens = cast("Tokens", run("visionzip", image=PICTURE, cache=False, **RANDOM, **given)["tokens"])
+    tokens = cast("Tokens", run("visionzip", image=PICTURE, cache=False, **given)["tokens"])
     kinds = tokens.kind.tolist()
     assert kinds == [int(Kind.CLS)] + [int(Kind.PATCH)] * (keep - 1) + [int(Kind.CONTEXTUAL)] * targets
     assert torch.equal(tokens.member.sort().values, torch.arange(144))
@@ -49,29 +49,27 @@ def test_visionzips_budget(given: dict[str, Any], keep: int, targets: int) -> No
 
 def test_visionzip_takes_several_pictures() -> None:
     """A list of pictures is one prompt with a slot for each, and a budget of each."""
-    tokens = cast("Tokens", run("visionzip", image=[PICTURE, PICTURE], cache=False, **RANDOM)["tokens"])
+    tokens = cast("Tokens", run("visionzip", image=[PICTURE, PICTURE], cache=False)["tokens"])
     assert tokens.frame.bincount().tolist() == [17, 17]
 
 
 def test_visionzip_next_compresses_every_tile() -> None:
     """27 + 5 tokens of the base tile and of each tile of the grid, without newlines."""
-    tokens = cast(
-        "Tokens", run("visionzip_next", image=PICTURE, checkpoint="tiny-random-next", cache=False)["tokens"]
-    )
+    tokens = cast("Tokens", run("visionzip_next", image=PICTURE, cache=False)["tokens"])
     assert set(tokens.home.bincount().tolist()) == {32}
     assert int((tokens.kind == int(Kind.NEWLINE)).sum()) == 0
 
 
 def test_visionzip_video_spends_its_budget_on_frames() -> None:
     """8 frames, each with a budget of its own."""
-    tokens = cast("Tokens", run("visionzip_video", video=CLIP, count=8, cache=False, **RANDOM)["tokens"])
+    tokens = cast("Tokens", run("visionzip_video", video=CLIP, count=8, cache=False)["tokens"])
     assert tokens.frame.bincount().tolist() == [17] * 8
 
 
 def test_a_budget_that_does_not_fit_is_refused_before_work() -> None:
     """More tokens than the tower gives: said while planning."""
     with pytest.raises(BudgetError) as error:
-        run("visionzip", image=PICTURE, keep=200, cache=False, **RANDOM)
+        run("visionzip", image=PICTURE, keep=200, cache=False)
     assert str(error.value) == ("select_dominant: keep 200 of 145 tokens per tile; set keep to 145 or less")
 
 

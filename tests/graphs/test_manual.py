@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokenloom import load, run
 from tokenloom.runtime.errors import LoomError
 from tokenloom.runtime.plan import plan
 from tokenloom.runtime.values import Kind, Picture, Tokens
+
+from ..exact import load, run
 
 MEDIA = Path(__file__).parents[2] / "examples" / "media"
 PICTURE, VIDEO = MEDIA / "shapes.png", MEDIA / "shapes.mp4"

@@ -8,12 +8,13 @@ from typing import Any, cast
 import pytest
 import torch
 
-from tokenloom import load, run
 from tokenloom.runtime.errors import GraphError
 from tokenloom.runtime.graph import Wire
 from tokenloom.runtime.layers import builtin_graphs
 from tokenloom.runtime.plan import plan
 from tokenloom.runtime.values import Kind, LLMState, Tokens
+
+from ..exact import load, run
 
 MEDIA = Path(__file__).parents[2] / "examples" / "media"
 PICTURE, CLIP = MEDIA / "shapes.png", MEDIA / "shapes.mp4"

@@ -8,10 +8,11 @@ from typing import Any, cast
 import pytest
 import torch
 
-from tokenloom import load, run
 from tokenloom.runtime.errors import WiringError
 from tokenloom.runtime.result import Result
 from tokenloom.runtime.values import Kind, Tokens
+
+from ..exact import load, run
 
 MEDIA = Path(__file__).parents[2] / "examples" / "media"
 PICTURE, CLIP = MEDIA / "shapes.png", MEDIA / "shapes.mp4"

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from tokenloom import run
 from tokenloom.runtime.errors import BudgetError
 from tokenloom.runtime.values import Kind, Tokens
+
+from ..exact import run
 
 PICTURE = Path(__file__).parents[2] / "examples" / "media" / "shapes.png"
 

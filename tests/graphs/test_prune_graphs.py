@@ -8,11 +8,12 @@ from typing import Any, cast
 import pytest
 import torch
 
-from tokenloom import load, run
 from tokenloom.runtime.errors import BudgetError, GraphError
 from tokenloom.runtime.graph import Wire
 from tokenloom.runtime.plan import plan
 from tokenloom.runtime.values import LLMState, Tokens
+
+from ..exact import load, run
 
 PICTURE = Path(__file__).parents[2] / "examples" / "media" / "shapes.png"
 

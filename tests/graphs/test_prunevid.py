@@ -8,13 +8,14 @@ from typing import Any, cast
 import pytest
 import torch
 
-from tokenloom import Graph, load, nodes, run
+from tokenloom import Graph, nodes
 from tokenloom.runtime.errors import BudgetError, BudgetNotice, CheckpointError, GraphError, WiringError
 from tokenloom.runtime.models.pool import pool
 from tokenloom.runtime.plan import plan
 from tokenloom.runtime.values import Kind, LLMState, Tokens
 
 from .. import checkpoints as write
+from ..exact import load, run
 
 MEDIA = Path(__file__).parents[2] / "examples" / "media"
 CLIP, PICTURE = MEDIA / "shapes.mp4", MEDIA / "shapes.png"

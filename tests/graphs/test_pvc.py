@@ -14,7 +14,6 @@ import torch
 from PIL import Image as Pil
 from safetensors.torch import load_file, save_file
 
-from tokenloom import run
 from tokenloom.nodes import encode_pvc, load_model, repeat_frames
 from tokenloom.runtime.errors import CheckpointError, MediaError, MediaNotice, WiringError
 from tokenloom.runtime.models.pvc_stream import PvcStream
@@ -23,6 +22,7 @@ from tokenloom.runtime.values import Tile, Tiles, VisualTokens
 
 from .. import clips
 from ..checkpoints import RANDOM
+from ..exact import run
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -201,8 +201,8 @@ def test_python_and_yaml_answer_alike() -> None:
     example = runpy.run_path(str(EXAMPLES / "pvc.py"))
     assert list(example["USES"].values()) == [PICTURE, (PICTURE, PICTURE), CLIP]
     for media in (PICTURE, CLIP):
-        written = run(example["pvc"](media, count=3), cache=False)
-        loaded = ran("pvc", media, count=3, max_new_tokens=64)
+        written = run(example["pvc"](media, checkpoint="tiny-random-pvc", count=3), cache=False)
+        loaded = ran("pvc", media, count=3, max_new_tokens=64, question="What is shown?")
         assert written["answer"] == loaded["answer"] != ""
         assert torch.equal(tokens_of(written).features, tokens_of(loaded).features)
 
@@ -211,7 +211,7 @@ def test_what_could_not_be_read_is_said() -> None:
     """In the graph's title, the README and the docs: PVC's modules are ours, its weights are not claimed."""
     graph, readme, docs = (
         " ".join((ROOT / file).read_text(encoding="utf-8").split())
-        for file in ("graphs/pvc.yaml", "README.md", "docs/pvc.md")
+        for file in ("graphs/pvc.yaml", "README.md", "docs/methods/pvc.md")
     )
     assert "title: PVC as we understand the paper, its code could not be read;" in graph
     for text in (readme, docs):

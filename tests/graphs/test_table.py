@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from tokenloom import run
 from tokenloom.runtime.values import Kind, VisualTokens
+
+from ..exact import run
 
 CLIP = Path(__file__).parents[2] / "examples" / "media" / "shapes.mp4"
 

@@ -7,9 +7,10 @@ from typing import cast
 
 import pytest
 
-from tokenloom import run
 from tokenloom.runtime.errors import WiringError
 from tokenloom.runtime.values import Tokens
+
+from ..exact import run
 
 PICTURE = Path(__file__).parents[2] / "examples" / "media" / "shapes.png"
 

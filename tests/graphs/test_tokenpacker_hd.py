@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tokenloom import load, nodes, plan, run
+from tokenloom import nodes, plan
 from tokenloom.runtime.context import demand
 from tokenloom.runtime.errors import BudgetError, CheckpointError, WiringError
 from tokenloom.runtime.needs import Need
 from tokenloom.runtime.result import Result
 from tokenloom.runtime.values import Kind, Table, Tokens
+
+from ..exact import load, run
 
 PICTURE = Path(__file__).parents[2] / "examples" / "media" / "shapes.png"  # 640 x 480
 WANTED = tuple(Need("hidden", level) for level in (12, 16, 22, 23))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from tokenloom import run
 from tokenloom.runtime.values import Kind, Tokens
+
+from ..exact import run
 
 MEDIA = Path(__file__).parents[2] / "examples" / "media"
 

@@ -227,8 +227,8 @@ def test_the_tables_of_the_docs_are_measured(frames: int | None) -> None:
 
 
 def test_the_sample_media_are_scenes_of_the_test_split() -> None:
-    """examples/media/scene.json says which, and what the right answers are."""
-    media = ROOT / "examples" / "media"
+    """graphs/media/scene.json says which, and what the right answers are."""
+    media = ROOT / "graphs" / "media"
     told = json.loads((media / "scene.json").read_text("utf-8"))
     for name, fact in told.items():
         clip = name.endswith(".mp4")
