@@ -25,6 +25,7 @@ from .merge import merge_contextual as merge_contextual
 from .models import load_model as load_model
 from .models import load_projector as load_projector
 from .models import load_vision_tower as load_vision_tower
+from .number import number_tokens as number_tokens
 from .outliers import prune_outliers as prune_outliers
 from .pack import append_newline as append_newline
 from .pack import pack_flat as pack_flat

@@ -1,4 +1,4 @@
-"""A chain of the controls: evenly spaced patches of random ones."""
+"""A chain of the controls: evenly spaced patches of random ones, numbered before."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ def by_chance(checkpoint: str, image: Path) -> dict[str, Any]:
     frames = nodes.load_image(path=image)
     tiles = nodes.preprocess(model.chat, frames)
     patches = nodes.encode_vision(model.vision, tiles, features="patch")
-    drawn = nodes.select_random(patches, ratio=0.5, seed=3)
+    numbered = nodes.number_tokens(patches)
+    drawn = nodes.select_random(numbered, ratio=0.5, seed=3)
     spaced = nodes.select_uniform(drawn.kept, ratio=0.34)
     return {
         "load_model": model,
         "load_image": frames,
         "preprocess": tiles,
         "encode_vision": patches,
+        "number_tokens": numbered,
         "select_random": drawn,
         "select_uniform": spaced,
     }
@@ -36,7 +38,8 @@ nodes:
   load_image: {node: load_image, path: $image}
   preprocess: {node: preprocess, chat: $load_model.chat, frames: $load_image}
   encode_vision: {node: encode_vision, vision: $load_model.vision, tiles: $preprocess, features: patch}
-  select_random: {node: select_random, tokens: $encode_vision, ratio: 0.5, seed: 3}
+  number_tokens: {node: number_tokens, tokens: $encode_vision}
+  select_random: {node: select_random, tokens: $number_tokens, ratio: 0.5, seed: 3}
   select_uniform: {node: select_uniform, tokens: $select_random.kept, ratio: 0.34}
 """
 
