@@ -1,7 +1,7 @@
 """What PVC's static videos and clips cost: InternViT-300M's shape, temporal attention in the last 12 layers.
 
 Random weights, float32, the public nodes as a user calls them: repeat_frames and encode_pvc. PVC's own
-modelling code could not be read; its modules are those of docs/pvc.md.
+modelling code could not be read; its modules are those of docs/methods/pvc.md.
 
 image: 7 tiles (six and a thumbnail), each a static video of 4 copies. naive: every copy through every layer.
     shared: the layers below the first temporal one, and its attention inside the tile, once for every tile.

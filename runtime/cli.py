@@ -440,13 +440,21 @@ def graphs(
 
 
 @app.command()
-def draw(graph: GraphName, output: Output, plugin: Plugins = None, debug: Debug = False) -> None:
+def draw(
+    graph: GraphName,
+    output: Output,
+    models: Annotated[
+        bool, typer.Option("--models/--no-models", help="Without the wires of models it fits a paper.")
+    ] = True,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
     """Draw a graph as .svg, or as mermaid text in .mmd or .md."""
     with guard(debug=debug):
         from .commands import look
 
         look.load_plugins(plugin or ())
-        look.draw(graph, output)
+        look.draw(graph, output, models=models)
 
 
 @app.command()

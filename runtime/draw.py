@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from .build import ParamRef
@@ -14,6 +15,7 @@ from .dump import value_text
 from .fit import bare, is_union
 from .ir import Param, Step, Wire
 from .layout import Box, Link, place
+from .packaged import path_text
 from .widgets import MISSING, type_text
 from .yamltree import UNPRINTABLE
 
@@ -116,6 +118,8 @@ def changed(step: Step) -> list[Row]:
 
 def _shown(value: Any) -> str:
     """A setting's value as it is read, without quotes unless nothing is left of it."""
+    if isinstance(value, Path):
+        value = path_text(value)
     return (" ".join(value.split()) or repr(value)) if isinstance(value, str) else value_text(value)
 
 
@@ -131,6 +135,24 @@ def param_text(param: Param) -> str:
     if param.default is MISSING:
         return f"{param.name}: {type_text(param.type)}"
     return f"{param.name} = {cut(_shown(param.default))}"
+
+
+def without_models(graph: Graph) -> Graph:
+    """A copy to be drawn: without the steps that load models, and their wires."""
+    loaders = {
+        name
+        for name, step in graph.steps.items()
+        if all(family(t) == "model" for t in step.type.outputs.values())
+    }
+    made = graph.copy()
+    for name, step in graph.steps.items():
+        wires = {
+            socket: tuple(end for end in each if isinstance(end, ParamRef) or end.node not in loaders)
+            for socket, each in step.wires.items()
+        }
+        made.steps[name] = replace(step, wires={socket: each for socket, each in wires.items() if each})
+    made.steps = {name: step for name, step in made.steps.items() if name not in loaders}
+    return made
 
 
 def ends(graph: Graph, step: Step) -> Iterator[tuple[str, int, Wire | ParamRef]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from ..about import About, about, listed, own_copy, stages
 from ..errors import GraphError
 from ..ir import Param
+from ..packaged import path_text
 from ..widgets import MISSING, type_text
 from .show import show_table
 
@@ -86,6 +88,8 @@ def default_text(param: Param) -> str:
     if param.default is MISSING:
         return "(required)"
     text = "null" if param.default is None else str(param.default)
+    if isinstance(param.default, Path):
+        text = path_text(param.default)
     return text if text.strip() else repr(text)
 
 

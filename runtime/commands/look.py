@@ -126,12 +126,15 @@ def show_node(name: str) -> None:
         typer.echo(f"\nprovides on demand: {', '.join(made.provides)}")
 
 
-def draw(graph_name: str, output: Path) -> None:
-    """Write a picture of a graph: `.svg`, or mermaid text in `.mmd` or `.md`."""
-    from ..draw import svg
+def draw(graph_name: str, output: Path, *, models: bool = True) -> None:
+    """Write a picture of a graph: `.svg`, or mermaid text in `.mmd` or `.md`.
+
+    models: False leaves out the steps that load models, and their wires.
+    """
+    from ..draw import svg, without_models
     from ..mermaid import mermaid
 
-    graph = load(graph_name)
+    graph = load(graph_name) if models else without_models(load(graph_name))
     match output.suffix.lower():
         case ".svg":
             text = svg(graph)

@@ -11,13 +11,16 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tokenloom import Graph
-from tokenloom.runtime.draw import cut, family, svg
+from tokenloom.runtime.draw import MARKS, Marks, Row, cut, family, svg, without_models
 from tokenloom.runtime.graph import Wire
 from tokenloom.runtime.layout import Box, Link, place
 from tokenloom.runtime.mermaid import mermaid
 from tokenloom.runtime.values import Frames, Patches, VisualTokens
+from tokenloom.runtime.yamlfile import load
 
 from .loom_nodes import Beads, loom_chain, loom_clip, loom_encode, loom_join, loom_polish, loom_say, loom_sort
+
+ROOT = Path(__file__).parents[2]
 
 
 def example() -> Graph:
@@ -162,3 +165,37 @@ def test_boxes_never_overlap(drawn: tuple[list[Box], list[Link]]) -> None:
             for box in boxes:
                 outside = box.y + box.height < top or box.y > bottom
                 assert outside or not box.x < x < box.x + box.width
+
+
+def test_models_can_be_left_out() -> None:
+    """Without the steps that load them and their wires; everything else is there, and the graph as it was."""
+    graph = load("visionzip")
+    seen = texts(svg(without_models(graph)))
+    assert {"patches", "dominant", "answer"} <= set(seen)
+    assert not {"load_model", "llm", "projector"} & set(seen)
+    assert "load_model" in texts(svg(graph))
+
+
+def test_files_of_tokenloom_are_drawn_without_the_machine() -> None:
+    """A sample's path starts at tokenloom's folder, a file of one's own is as it is written."""
+    with Graph() as graph:
+        graph.param("sample", Path, default=ROOT / "examples" / "media" / "shapes.png")
+        graph.param("mine", Path, default=Path("/data/cat.jpg"))
+    seen = texts(svg(graph))
+    assert {"sample = examples/media/shapes.png", "mine = /data/cat.jpg"} <= set(seen)
+
+
+def test_marked_boxes_rows_and_wires_have_their_colours() -> None:
+    """What is named stands out, the rest is grey."""
+    graph = example()
+    marks = Marks(
+        boxes={"step:dominant": "added"},
+        wires={("step:dominant", "beads:0"): "removed"},
+        rows={"dominant": [Row("keep", "1 → 2", True, "changed")]},
+        heads={"dominant": ("old → dominant", "")},
+        pills=[("a", "added"), ("", "same"), ("b", "removed")],
+    )
+    drawing = svg(graph, marks)
+    assert {"old → dominant", "1 → 2", "a", "b"} <= set(texts(drawing))
+    for mark in MARKS.values():
+        assert mark[1] in drawing
