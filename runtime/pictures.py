@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from .errors import LoomError, MediaError
 from .files import write_whole
-from .values import Picture
+
+if TYPE_CHECKING:
+    from .values import Picture  # torch: what decodes has no need of it
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 BROKEN = (OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, struct.error)  # from Pillow

@@ -33,7 +33,7 @@ class DecordSource(FrameSource):
         self.pts = np.round(times[:, 0] - times[0, 0], 5)  # it tells them in float32
         self.fps = average_fps(self.pts, self._reader.get_avg_fps())
 
-    def get(self, indices: Sequence[int]) -> Pixels:
+    def get(self, indices: Sequence[int], out: Pixels | None = None) -> Pixels:
         """RGB frames, uint8 [T, H, W, 3]; see `FrameSource.get`."""
         import decord
 
@@ -41,7 +41,7 @@ class DecordSource(FrameSource):
         wanted = sorted(set(indices))
         try:
             pixels = self._reader.get_batch(wanted).asnumpy()
-            return gather(self.path, dict(zip(wanted, pixels, strict=True)), indices)
+            return gather(self.path, dict(zip(wanted, pixels, strict=True)), indices, out)
         except decord.DECORDError:
             pass
         got: dict[int, Pixels] = {}
@@ -50,7 +50,7 @@ class DecordSource(FrameSource):
                 got[i] = self._reader[i].asnumpy()
             except decord.DECORDError:
                 continue
-        return gather(self.path, got, indices)
+        return gather(self.path, got, indices, out)
 
     def _unreadable(self, error: Exception) -> Exception:
         why = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

@@ -12,7 +12,7 @@ from PIL import ImageSequence
 
 from ..errors import MediaError
 from ..pictures import SUFFIXES, opened, read_picture, rgb
-from .source import FrameSource, Pixels, average_fps, bad_file
+from .source import FrameSource, Pixels, average_fps, bad_file, room
 
 ANIMATED = (".gif", ".webp", ".apng", ".png", ".tif", ".tiff")
 FOLDER_FPS = 3.0  # what MVBench's frame folders are read with, unless the graph says otherwise
@@ -45,20 +45,20 @@ class FolderSource(FrameSource):
         self.pts = np.arange(len(self._files)) / self.fps
         self.height, self.width = read_picture(self._files[0]).shape[:2]
 
-    def get(self, indices: Sequence[int]) -> Pixels:
+    def get(self, indices: Sequence[int], out: Pixels | None = None) -> Pixels:
         """RGB frames, uint8 [T, H, W, 3]; a MediaError when one has another size than the first."""
         self.check(indices)
-        out = np.empty((len(indices), self.height, self.width, 3), np.uint8)
+        pixels = room((len(indices), self.height, self.width, 3), out)
         for row, i in enumerate(indices):
             picture = read_picture(self._files[i])
-            if picture.shape != out.shape[1:]:
+            if picture.shape != pixels.shape[1:]:
                 raise bad_file(
                     self._files[i],
                     f"is {picture.shape[1]}x{picture.shape[0]}, the first frame {self.width}x{self.height}",
                     "frames of one clip must share one size",
                 )
-            out[row] = picture
-        return out
+            pixels[row] = picture
+        return pixels
 
 
 class AnimationSource(FrameSource):
@@ -80,10 +80,13 @@ class AnimationSource(FrameSource):
         self.fps = len(frames) / sum(durations)
         self.height, self.width = self._pixels.shape[1:3]
 
-    def get(self, indices: Sequence[int]) -> Pixels:
+    def get(self, indices: Sequence[int], out: Pixels | None = None) -> Pixels:
         """RGB frames, uint8 [T, H, W, 3]; see `FrameSource.get`."""
         self.check(indices)
-        return self._pixels[list(indices)]
+        pixels = room((len(indices), *self._pixels.shape[1:]), out)
+        return np.take(
+            self._pixels, list(indices), axis=0, out=pixels, mode="clip"
+        )  # checked; "raise" copies
 
 
 class ArraySource(FrameSource):
@@ -108,7 +111,10 @@ class ArraySource(FrameSource):
         self.height, self.width = shape[1:3]
         self.fps = average_fps(self.pts, self.fps)
 
-    def get(self, indices: Sequence[int]) -> Pixels:
+    def get(self, indices: Sequence[int], out: Pixels | None = None) -> Pixels:
         """RGB frames, uint8 [T, H, W, 3]; see `FrameSource.get`."""
         self.check(indices)
-        return np.asarray(self._array[list(indices)])
+        pixels = room((len(indices), *self._array.shape[1:]), out)
+        for row, i in enumerate(indices):  # whatever their order in the file, no more is read than these
+            pixels[row] = self._array[i]
+        return pixels

@@ -40,14 +40,14 @@ class PyAvSource(FrameSource):
         """Let go of the file."""
         self._container.close()
 
-    def get(self, indices: Sequence[int]) -> Pixels:
+    def get(self, indices: Sequence[int], out: Pixels | None = None) -> Pixels:
         """RGB frames, uint8 [T, H, W, 3]; see `FrameSource.get`."""
         self.check(indices)
         wanted = sorted(set(indices))
         got = self._by_seeking(wanted)
         if got is None:
             got = self._from_the_start(wanted)
-        return gather(self.path, got, indices)
+        return gather(self.path, got, indices, out)
 
     def _read_index(self) -> list[int]:
         times: set[int] = set()

@@ -46,9 +46,10 @@ class FrameSource(ABC):
     first: int = 0
 
     @abstractmethod
-    def get(self, indices: Sequence[int]) -> Pixels:
+    def get(self, indices: Sequence[int], out: Pixels | None = None) -> Pixels:
         """RGB frames, uint8 [T, H, W, 3], in the order asked for; repeats are allowed.
 
+        out: memory to write them into, if they have its shape.
         Errors: IndexError outside 0..N-1; PartialDecode when the file lists frames that cannot be decoded.
         """
 
@@ -79,8 +80,11 @@ class FrameSource(ABC):
         self.close()
 
 
-def gather(path: Path, got: dict[int, Pixels], indices: Sequence[int]) -> Pixels:
-    """The frames in the order asked for, or the PartialDecode that says which are missing."""
+def gather(path: Path, got: dict[int, Pixels], indices: Sequence[int], out: Pixels | None) -> Pixels:
+    """The frames in the order asked for, or the PartialDecode that says which are missing.
+
+    out: memory for them, see `room`.
+    """
     missing = sorted({i for i in indices if i not in got})
     if missing:
         raise PartialDecode(
@@ -89,10 +93,15 @@ def gather(path: Path, got: dict[int, Pixels], indices: Sequence[int]) -> Pixels
             "or set damaged: clamp to repeat the last frame that can be read",
             got,
         )
-    out = np.empty((len(indices), *next(iter(got.values())).shape), np.uint8)
+    pixels = room((len(indices), *next(iter(got.values())).shape), out)
     for row, i in enumerate(indices):
-        out[row] = got[i]
-    return out
+        pixels[row] = got[i]
+    return pixels
+
+
+def room(shape: tuple[int, ...], out: Pixels | None) -> Pixels:
+    """`out` when it has this shape, else new memory: uint8, not yet written."""
+    return out if out is not None and out.shape == shape else np.empty(shape, np.uint8)
 
 
 def average_fps(pts: NDArray[np.float64], told: Any) -> float:
