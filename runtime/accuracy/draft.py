@@ -90,6 +90,10 @@ class Draft:
             lambda: self.add("select_uniform", seen, keep=self.parts.places, cls_token="drop").kept,
         )
 
+    def numbered(self) -> Any:
+        """The tower's tokens, which keep their places in the prompt whatever is selected."""
+        return self._once("numbered", lambda: self.add("number_tokens", self.seen()))
+
     def projected(self, tokens: Any) -> Any:
         """Visual tokens of the language model's width."""
         projector, pvc = self.model.projector, self.parts.tower.pvc

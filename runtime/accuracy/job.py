@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,19 +114,19 @@ class Job:
         }
         return cls(asking, parts, works, common)
 
-    @property
-    def mark(self) -> str:
-        """What rows of this benchmark are known by."""
-        return hashlib.blake2b(json.dumps(self.common, sort_keys=True).encode(), digest_size=8).hexdigest()
-
     def check_rows(self, rows: Iterable[Row], path: Path) -> None:
         """Errors: BenchError for rows of another benchmark."""
         for row in rows:
-            if row.get("run") != self.mark:
-                raise BenchError(
-                    f"{path}: holds rows of another benchmark (another checkpoint, split, seed, number of "
-                    "frames, device or dtype); choose another folder (-o)"
-                )
+            made = row.get("run")
+            if made == self.common:
+                continue
+            if not isinstance(made, dict) or made.keys() != self.common.keys():
+                raise BenchError(f"{path}: holds rows of something else; choose another folder (-o)")
+            name = next(name for name, value in self.common.items() if made[name] != value)
+            raise BenchError(
+                f"{path}: holds rows of another benchmark, {name} {made[name]} instead of "
+                f"{self.common[name]}; choose another folder (-o)"
+            )
 
     def todo(self, rows: Iterable[Row]) -> list[Task]:
         """What has no answer yet, scene by scene."""
@@ -172,7 +170,7 @@ class Runner:
                 task.scene.file, question["question"], task.scene.number, wanted, cache, ledger
             )
             yield {
-                "run": self.job.mark,
+                "run": dict(self.job.common),
                 "id": question["id"],
                 "medium": task.medium,
                 "kind": question["kind"],

@@ -68,8 +68,9 @@ def _full(draft: Draft, budget: Budget) -> Any:
     return draft.everything()
 
 
-def _chosen(draft: Draft, node: str, budget: Budget, **widgets: Any) -> Any:
-    kept = draft.add(node, draft.patches(), keep=budget.of(draft.parts.places), **widgets).kept
+def _chosen(draft: Draft, node: str, budget: Budget, tokens: Any = None, **widgets: Any) -> Any:
+    tokens = draft.patches() if tokens is None else tokens
+    kept = draft.add(node, tokens, keep=budget.of(draft.parts.places), **widgets).kept
     return draft.placed(draft.projected(kept))
 
 
@@ -81,16 +82,33 @@ def _uniform(draft: Draft, budget: Budget) -> Any:
     return _chosen(draft, "select_uniform", budget)
 
 
+def _random_seated(draft: Draft, budget: Budget) -> Any:
+    return _chosen(draft, "select_random", budget, draft.numbered(), seed=draft.seed, cls_token="drop")
+
+
+def _uniform_seated(draft: Draft, budget: Budget) -> Any:
+    return _chosen(draft, "select_uniform", budget, draft.numbered(), cls_token="drop")
+
+
 def _fewer_frames(draft: Draft, budget: Budget) -> Any:
     number = max(1, round(budget.part * draft.frames))
     return draft.placed(draft.projected(draft.patches(number)))
 
 
 def _visionzip(draft: Draft, budget: Budget) -> Any:
-    tokens = budget.of(draft.parts.places)
-    targets = round(tokens * 10 / 64)
-    kept, rest = draft.add("select_dominant", draft.seen(), keep=tokens - targets)
-    return draft.placed(draft.projected(draft.add("merge_contextual", kept, rest, targets=targets)))
+    return _zipped(draft, draft.seen(), budget, cls_token="count", order="after")
+
+
+def _visionzip_seated(draft: Draft, budget: Budget) -> Any:
+    return _zipped(draft, draft.numbered(), budget, cls_token="drop", order="in_place")
+
+
+def _zipped(draft: Draft, tokens: Any, budget: Budget, *, cls_token: str, order: str) -> Any:
+    number = budget.of(draft.parts.places)
+    targets = round(number * 10 / 64)
+    kept, rest = draft.add("select_dominant", tokens, keep=number - targets, cls_token=cls_token)
+    merged = draft.add("merge_contextual", kept, rest, targets=targets, order=order)
+    return draft.placed(draft.projected(merged))
 
 
 def _outliers(draft: Draft, **widgets: Any) -> Any:
@@ -112,26 +130,37 @@ def _prumerge_free(draft: Draft, budget: Budget) -> Any:
 # -- PruneVid -----------------------------------------------------------------------------------------------
 
 
-def _merged_clip(draft: Draft, budget: Budget) -> Any:
-    """PruneVid's stage 1. Knob 0 to 1: part of the tokens of a frame that is left, published 0.5; from there
-    to 2 fewer places count as static (tau from 0.8 to 1), where merging those alone takes too many."""
+def _merged_clip(draft: Draft, budget: Budget, *, gamma: float = 0.25, **way: Any) -> Any:
+    """PruneVid's stage 1.
+
+    Knob 0 to 1: part of the tokens of a frame that is left, published 0.5; from there to 2 fewer places count
+    as static (tau from 0.8 to 0.98), where merging those takes too many already.
+    """
     assert budget.knob is not None
-    ratio, tau = min(budget.knob, 1.0), 0.8 + 0.2 * max(budget.knob - 1, 0.0)
+    ratio, tau = min(budget.knob, 1.0), 0.8 + 0.18 * max(budget.knob - 1, 0.0)
     # groups that stay as they are: 14 of 144 tokens, and in proportion to what shall be left
     least = round(14 * draft.parts.places / PRUNEVID_GRID * min(ratio / 0.5, 1.0))
     visual = draft.visual()
-    still = draft.add("merge_static", visual, draft.add("cluster_temporal", visual), tau=tau)
-    return draft.placed(draft.add("cluster_spatial", still, ratio=ratio, least=least))
+    segments = draft.add("cluster_temporal", visual, ratio=gamma)
+    still = draft.add("merge_static", visual, segments, tau=tau, **{k: way[k] for k in way if k != "order"})
+    return draft.placed(draft.add("cluster_spatial", still, ratio=ratio, least=least, **way))
+
+
+def _merged_seated(draft: Draft, budget: Budget) -> Any:
+    return _merged_clip(draft, budget, gamma=0.75, order="raster", positions="mean")
+
+
+def _late_prune(draft: Draft, inputs: Any, node: str, **widgets: Any) -> Any:
+    """PruneVid's stage 2, or another pruning in its place."""
+    return draft.add(node, draft.run(inputs, draft.parts.layer(10) + 1), ratio=ALPHA, **widgets)
 
 
 def _prunevid(draft: Draft, budget: Budget) -> Any:
-    early = draft.run(_merged_clip(draft, budget), draft.parts.layer(10) + 1)
-    return draft.add("prune_by_attention", early, ratio=ALPHA)
+    return _late_prune(draft, _merged_clip(draft, budget), "prune_by_attention")
 
 
 def _prunevid_random(draft: Draft, budget: Budget) -> Any:
-    early = draft.run(_merged_clip(draft, budget), draft.parts.layer(10) + 1)
-    return draft.add("prune_random", early, ratio=ALPHA, seed=draft.seed)
+    return _late_prune(draft, _merged_clip(draft, budget), "prune_random", seed=draft.seed)
 
 
 # -- inside the language model ------------------------------------------------------------------------------
@@ -212,6 +241,28 @@ METHODS: Mapping[str, Method] = {
             published="dominant and contextual tokens 54:10, [CLS] one of them",
         ),
         Method(
+            name="visionzip_seated",
+            title="VisionZip, at the original places",
+            stage="before",
+            write=_visionzip_seated,
+            controls=("visionzip", "random_seated", "uniform_seated"),
+            published="not published: raster order, original position ids, no [CLS]",
+        ),
+        Method(
+            name="random_seated",
+            title="random tokens at their places",
+            stage="before",
+            write=_random_seated,
+            control=True,
+        ),
+        Method(
+            name="uniform_seated",
+            title="evenly spaced tokens at their places",
+            stage="before",
+            write=_uniform_seated,
+            control=True,
+        ),
+        Method(
             name="prumerge",
             title="PruMerge, fixed ratio",
             stage="before",
@@ -236,6 +287,16 @@ METHODS: Mapping[str, Method] = {
             knob=(0.02, 2.0),
             controls=("random", "uniform", "frames"),
             published="gamma 0.25, tau 0.8; beta tuned to the budget",
+        ),
+        Method(
+            name="prunevid_seated",
+            title="PruneVid, stage 1, short segments, in place",
+            stage="before",
+            write=_merged_seated,
+            media=("video",),
+            knob=(0.02, 2.0),
+            controls=("random", "uniform", "frames", "prunevid_merge"),
+            published="not published: gamma 0.75 (chosen on validation clips), raster order, mean positions",
         ),
         Method(
             name="prunevid",
