@@ -106,7 +106,7 @@ def _show(found: Comparison, path: Path | None, *, quiet: bool) -> None:
         [[row[i] for i in used] for row in rows],
         right=RIGHT,
         title=found.question,
-        spare=("KV cache", "memory", "of base"),
+        spare=("KV cache", "memory", "of base", "seconds", "in LLM"),
     )
     for column in found:
         if column.error:

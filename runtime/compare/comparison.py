@@ -19,7 +19,7 @@ class Stage(NamedTuple):
     """One stage of one graph. tokens_out: by output name. peak: bytes by which memory rose, at most.
 
     shared: graphs that it was run for, at once. cached: the tier that its value came from, seconds and memory
-    are then of when it was made. side: the side channels that were asked of it.
+    are then of when it was made. side: the side channels that were asked of it. llm: from the prompt on.
     """
 
     id: str
@@ -33,6 +33,7 @@ class Stage(NamedTuple):
     shared: int
     cached: str
     side: tuple[str, ...]
+    llm: bool
 
     @property
     def tokens(self) -> str:
@@ -96,6 +97,12 @@ class Column:
         return sum(stage.seconds for stage in self.stages) if self.stages and not self.error else None
 
     @property
+    def llm_seconds(self) -> float | None:
+        """Of the stages from the prompt on."""
+        own = [stage.seconds for stage in self.stages if stage.llm]
+        return sum(own) if own and not self.error else None
+
+    @property
     def peak(self) -> int | None:
         """Bytes by which the hungriest stage raised memory."""
         return max(stage.peak for stage in self.stages) if self.stages and not self.error else None
@@ -118,6 +125,7 @@ class Column:
             "kept": self.kept,
             "flops": self.flops,
             "seconds": self.seconds,
+            "llm_seconds": self.llm_seconds,
             "peak": self.peak,
             "cached_bytes": self.cached_bytes,
             "kl": self.kl,
@@ -141,9 +149,10 @@ def _stage_record(stage: Stage) -> dict[str, Any]:
 
 
 COLUMNS = (
-    "graph", "answer", "tokens", "kept", "FLOPs", "of base", "seconds", "memory", "KV cache", "KL", "top-1"
+    "graph", "answer", "tokens", "kept", "FLOPs", "of base", "seconds", "in LLM", "memory", "KV cache", "KL",
+    "top-1",
 )  # fmt: skip
-RIGHT = ("tokens", "kept", "FLOPs", "of base", "seconds", "memory", "KV cache", "KL")
+RIGHT = COLUMNS[2:-1]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,6 +215,7 @@ class Comparison:
             "" if column.flops is None else flops_text(column.flops),
             ratio_text(column.flops, None if base is None else base.flops),
             "" if column.seconds is None else seconds_text(column.seconds),
+            "" if column.llm_seconds is None else seconds_text(column.llm_seconds),
             "" if column.peak is None else size_text(column.peak),
             "" if column.cached_bytes is None else size_text(column.cached_bytes),
             "" if column.kl is None or column.is_base else f"{column.kl:.3g}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..errors import GraphError, LoomError
 from ..graph import Graph
 from ..models.handle import Model
 from ..plan import Plan, plan
+from ..sweep.grid import plain_text
 from ..sweep.identity import graph_name
 from ..sweep.items import MEDIA
 from ..sweep.problems import Problems
@@ -71,6 +72,7 @@ def _in_order(
     for one in bases:
         if one is not None and not any(_same(one, other) for other in out):
             out.append(one)
+    out = _told_apart(out)
     of = list(range(len(out)))
     for entrant, base in zip(entrants, bases, strict=True):
         number = next((i for i, other in enumerate(out) if base is not None and _same(base, other)), -1)
@@ -80,6 +82,17 @@ def _in_order(
             out.append(entrant)
             of.append(number)
     return out, of
+
+
+def _told_apart(bases: Sequence[Entrant]) -> list[Entrant]:
+    """The bases, those of one graph named by the values in which they differ."""
+    out: list[Entrant] = []
+    for base in bases:
+        alike = [other for other in bases if other.name == base.name]
+        names = [n for n in base.graph.params if any(o.value(n) != base.value(n) for o in alike)]
+        told = " ".join(f"{name}={plain_text(base.value(name))}" for name in names)
+        out.append(replace(base, name=f"{base.name} {told}".strip()))
+    return out
 
 
 def _same(a: Entrant, b: Entrant) -> bool:

@@ -13,6 +13,7 @@ from ..pictures import png_bytes
 from ..plain import seconds_text, size_text
 from ..report import page
 from ..report.page import Html, Part
+from .chart import chart
 from .comparison import Column, Comparison, Stage, percent, ratio_text, tokens_text
 from .lens import KEPT
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 RANDOM = "random weights: the answers mean nothing"
 ARROW = "\N{RIGHTWARDS ARROW}"
 SHARED, CACHED = "\N{N-ARY UNION}", "\N{CLOCKWISE OPEN CIRCLE ARROW}"
-NUMBERS = ("kept", "FLOPs", "of base", "seconds", "memory", "KV cache", "KL")
+NUMBERS = ("kept", "FLOPs", "of base", "seconds", "in LLM", "memory", "KV cache", "KL")
 Cell = Callable[[Stage], str]
 STYLE = """
 body { max-width: 84rem; }
@@ -43,6 +44,7 @@ def page_of(found: Comparison) -> str:
         page.section("Side by side", _summary(found), *_reading(found)),
         page.section("What went wrong", *map(_failure, (c for c in found if c.error))),
         page.section("What each keeps", _pictures(found), *_no_pictures(found)),
+        page.section("Visual tokens per layer", _chart(found)),
         page.section("Tokens per stage", _matrix(found, _tokens), _said_of_tokens(found)),
         page.section("Seconds per stage", _matrix(found, _seconds, _sum_seconds)),
         page.section("FLOPs per stage", _matrix(found, _flops, _sum_flops)),
@@ -85,11 +87,11 @@ def _summary(found: Comparison) -> Html:
     """One row per graph, the figures that matter as bars."""
     columns = ("graph", "answer", "tokens", *NUMBERS, "top-1")
     rows = [_row(found, column) for column in found]
-    most = max((column.seconds or 0.0 for column in found), default=0.0)
+    most = max((column.llm_seconds or 0.0 for column in found), default=0.0)
     bars: dict[str, Sequence[float | None]] = {
         "kept": [column.kept for column in found],
         "of base": [_share(column.flops, found.base_of(column)) for column in found],
-        "seconds": [None if not column.seconds or not most else column.seconds / most for column in found],
+        "in LLM": [column.llm_seconds / most if column.llm_seconds else None for column in found],
     }
     return page.table(columns, rows, right=NUMBERS, bars=bars)
 
@@ -102,7 +104,7 @@ def _row(found: Comparison, column: Column) -> list[Part]:
         else None,
     )
     if column.error:
-        return [name, page.element("span", "failed: ", column.error, class_="bad answer"), *[""] * 9]
+        return [name, page.element("span", "failed: ", column.error, class_="bad answer"), *[""] * 10]
     base = found.base_of(column)
     top1 = ""
     if column.top1 is not None and not column.is_base:
@@ -115,6 +117,7 @@ def _row(found: Comparison, column: Column) -> list[Part]:
         "" if column.flops is None else flops_text(column.flops),
         ratio_text(column.flops, None if base is None else base.flops),
         "" if column.seconds is None else seconds_text(column.seconds),
+        "" if column.llm_seconds is None else seconds_text(column.llm_seconds),
         "" if column.peak is None else size_text(column.peak),
         "" if column.cached_bytes is None else size_text(column.cached_bytes),
         "" if column.kl is None or column.is_base else f"{column.kl:.3g}",
@@ -131,9 +134,10 @@ def _reading(found: Comparison) -> Iterator[Html]:
     yield page.paragraph(
         f"tokens: patches of the tower {ARROW} visual tokens in the prompt, and those of the last layer "
         "where they are fewer. kept: visual tokens of a layer of the language model, the mean over its "
-        "layers, of the base's. FLOPs by formula, the answer's tokens included. memory: by how much the "
-        "hungriest stage raised it, weights aside. KV cache: after the prompt. KL: nats from the base's "
-        "distribution of the first token; top-1: whether the likeliest first token is the base's.",
+        "layers, of the base's. FLOPs by formula, the answer's tokens included. in LLM: seconds of the "
+        "stages from the prompt on. memory: by how much the hungriest stage raised it, weights aside. KV "
+        "cache: after the prompt. KL: nats from the base's distribution of the first token; top-1: whether the "
+        "likeliest first token is the base's.",
         class_="soft",
     )
     yield page.paragraph(_charged(found), class_="soft")
@@ -185,6 +189,12 @@ def _no_pictures(found: Comparison) -> Iterator[Html]:
     for column in found:
         if column.no_picture and not column.error:
             yield page.paragraph(f"{column.name}: no picture: {column.no_picture}", class_="soft")
+
+
+def _chart(found: Comparison) -> Html | None:
+    drawn = chart(found.columns)
+    alt = "visual tokens of each graph in every layer of the language model"
+    return page.image(drawn.encode(), alt, kind="image/svg+xml") if drawn else None
 
 
 # -- stage by stage ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from ..build import ParamRef
@@ -70,7 +71,7 @@ class _Merger:
     def __init__(self, plans: Sequence[Plan], names: Sequence[str]) -> None:
         self.plans, self.names = plans, names
         self.shared: dict[Any, _Shared] = {}
-        self.given: dict[int, tuple[str, Any, Any]] = {}  # by id of the value: name, type, value
+        self.given: dict[Any, tuple[str, Any, Any]] = {}  # by what equal values share: name, type, value
         self.places: list[dict[str, list[_Shared]]] = []
         self.readings = {
             (number, planned.id): found
@@ -105,12 +106,14 @@ class _Merger:
         return merged
 
     def _given(self, plan: Plan) -> dict[int, End]:
-        """The values that a plan is given, as parameters of the merged graph: one for the same object."""
+        """The values that a plan is given, as parameters of the merged graph: one for the same value."""
         ends: dict[int, End] = {}
         for slot, value in plan.given.items():
             kind = plan.graph.params[plan.fields[slot]].type
             new = (f"given_{len(self.given)}", kind, value)
-            ends[slot] = ParamRef(self.given.setdefault(id(value), new)[0])
+            plain = isinstance(value, str | int | float | Path | tuple | None)
+            key = (type(value), value) if plain else id(value)
+            ends[slot] = ParamRef(self.given.setdefault(key, new)[0])
         return ends
 
     def _place(self, number: int, planned: Planned, ends: dict[int, End]) -> None:

@@ -18,7 +18,7 @@ from ..report.recipe import recipe_of
 from ..report.record import random_weights, with_values
 from ..report.thumbnails import inputs_of
 from ..result import Result
-from ..values import Answer, Logits, Patches, Picture, Table
+from ..values import Answer, LLMState, Logits, Patches, Picture, Table
 from ..widgets import MISSING
 from .comparison import Column, Comparison, Stage
 from .costs import Cost, Costs
@@ -160,7 +160,7 @@ def _column(number: int, one: Player, players: Sequence[Player], merged: Merged,
         recipe=recipe_of(_seen(one)),
         drawing=svg(shown),
         error="" if error is None else f"{type(error).__name__}: {error}",
-        notes=tuple(getattr(error, "__notes__", ())),
+        notes=() if error is None else (*error.__notes__, f"to run it alone: {one.plan.command()}"),
     )
 
 
@@ -192,6 +192,7 @@ def _stage(one: Player, id: str, place: Sequence[str], merged: Merged, done: Don
         shared=len(merged.users[place[0]]),
         cached=(cached[0] if cached[0] != "run" else "memory") if cached else "",
         side=tuple(sorted(need.key for need in steps[0].wanted)),
+        llm=any(kind in (LLMState, Answer) for kind in steps[0].statics.type.outputs.values()),
     )
 
 

@@ -174,3 +174,16 @@ def test_a_base_that_is_named_is_one_column() -> None:
         ("base/llava15", True),
         ("visionzip", False),
     ]
+
+
+def test_bases_of_other_values_are_told_apart() -> None:
+    """Two words and three take other FLOPs: each is compared with a base of its own."""
+    graphs = ["visionzip:max_new_tokens=2,3"]
+    given = {name: value for name, value in TINY.items() if name != "max_new_tokens"}
+    found = compare(graphs, cache=False, image=PICTURE, **given)
+    assert [(column.name, column.base) for column in found] == [
+        ("base/llava15 max_new_tokens=2", "base/llava15 max_new_tokens=2"),
+        ("base/llava15 max_new_tokens=3", "base/llava15 max_new_tokens=3"),
+        ("visionzip max_new_tokens=2", "base/llava15 max_new_tokens=2"),
+        ("visionzip max_new_tokens=3", "base/llava15 max_new_tokens=3"),
+    ]

@@ -9,6 +9,7 @@ from tokenloom import Graph, plan
 from tokenloom.runtime.compare.measure import ProcessMeter, measure
 from tokenloom.runtime.compare.merge import merge, output_name
 from tokenloom.runtime.errors import Cancelled
+from tokenloom.runtime.plan import Plan
 from tokenloom.runtime.widgets import MISSING
 
 from .. import engine_nodes as e
@@ -72,3 +73,18 @@ def test_a_stop_stops_all() -> None:
     """Cancelling is no failure of one step."""
     with pytest.raises(Cancelled):
         measure(plan(sums(1, 2)), cancel=lambda: True)
+
+
+def test_values_that_a_graph_is_given_are_shared() -> None:
+    """Parameters that are wired to sockets: equal ones are one, others keep graphs apart."""
+
+    def given(x: int) -> Plan:
+        with Graph() as g:
+            number = g.param("number", int)
+            g.output(text=e.eng_text(g.named("sum", e.eng_add)(number, add=1)))
+        return plan(g, {"number": x})
+
+    merged = merge([given(3), given(3), given(4)], ["a", "b", "c"])
+    assert [id for id in merged.graph.steps if id.endswith("sum")] == ["sum", "c/sum"]
+    result, _ = measure(plan(merged.graph, merged.params))
+    assert [result[output_name(number, "text")] for number in range(3)] == ["4", "4", "5"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tokenloom import compare
+from tokenloom.runtime.compare.chart import chart
 from tokenloom.runtime.compare.comparison import Comparison
 from tokenloom.runtime.compare.html import stage_order
 from tokenloom.runtime.report.reading import read_recipe
@@ -91,3 +92,17 @@ def test_records_are_json(found: Comparison) -> None:
 def test_stages_are_aligned() -> None:
     """New stages stand after what they follow."""
     assert stage_order([["a", "b", "d"], ["a", "c", "d"], ["b", "e"]]) == ["a", "c", "b", "e", "d"]
+
+
+def test_tokens_per_layer_are_drawn(found: Comparison, page: str) -> None:
+    """One line per graph that answered, named with what is left; the drawing is valid XML."""
+    from xml.etree.ElementTree import fromstring
+
+    drawn = fromstring(chart(found.columns))
+    assert len(drawn.findall("{*}polyline")) == 2
+    assert [text.text for text in drawn.findall("{*}text")][-2:] == [
+        "144  base/llava15",
+        "7  visionzip keep=5 targets=2",
+    ]
+    assert chart([column for column in found if column.error]) == ""
+    assert "data:image/svg+xml" in page
