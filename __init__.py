@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .runtime.context import demand as demand
     from .runtime.graph import Graph as Graph
     from .runtime.live.compress import compress as compress
+    from .runtime.mapping.api import map as map
     from .runtime.needs import Needs as Needs
     from .runtime.node import node as node
     from .runtime.plan import plan as plan
@@ -36,6 +37,7 @@ _WHERE = {
     "demand": ".runtime.context",
     "execute": ".runtime.run",
     "load": ".runtime.yamlfile",
+    "map": ".runtime.mapping.api",
     "node": ".runtime.node",
     "plan": ".runtime.plan",
     "run": ".runtime.run",
@@ -50,6 +52,7 @@ __all__ = [
     "demand",
     "execute",
     "load",
+    "map",
     "node",
     "plan",
     "run",

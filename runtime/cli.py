@@ -331,6 +331,74 @@ def sweep(
         run_it(asked, phase, quiet=quiet, as_json=as_json)
 
 
+@app.command(name="map")
+def map_(
+    graph: GraphName,
+    items: Annotated[
+        Path, typer.Argument(metavar="ITEMS.jsonl", help="JSON lines: parameters, id, answer, kind.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Rows go there; resumed if it has some.")
+    ],
+    values: Values = None,
+    settings: Settings = None,
+    save: Annotated[
+        list[str] | None, typer.Option("--save", metavar="OUTPUT", help="Save its pictures or tensors, too.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Run nothing if any item is wrong.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run items again whose rows are failures.")
+    ] = False,
+    retries: Annotated[
+        int, typer.Option("--retries", metavar="N", min=0, help="After errors of disk or network.")
+    ] = 2,
+    backoff: Annotated[
+        float, typer.Option("--backoff", metavar="S", min=0, help="Seconds before the first retry.")
+    ] = 0.5,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="The first N items only.")
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    cache: Annotated[bool, typer.Option("--cache", help="Read and write the cache.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the files.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Run a graph for every line of a file.
+
+    tokenloom map visionzip questions.jsonl -o out keep=54
+    """
+    with guard(debug=debug, as_json=as_json) as phase:
+        from .commands.map import Asked, Options
+        from .commands.map import run as run_it
+
+        options = Options(
+            strict=strict,
+            fail_fast=fail_fast,
+            retry_failed=retry_failed,
+            save=tuple(save or ()),
+            limit=limit,
+        )
+        asked = Asked(
+            graph=graph,
+            items=items,
+            output=output,
+            words=values or (),
+            settings=settings or (),
+            options=options,
+            retries=retries,
+            backoff=backoff,
+            device=device,
+            dtype=dtype,
+            cache=cache,
+            plugins=plugin or (),
+        )
+        run_it(asked, phase, quiet=quiet, as_json=as_json)
+
+
 @app.command()
 def compare(
     words: Annotated[

@@ -58,6 +58,10 @@ class SweepError(LoomError):
     """A sweep that cannot be run as it is asked for: its grid, its data or its results."""
 
 
+class MapError(LoomError):
+    """Items that cannot be run as asked: their data, or the folder that their results go to."""
+
+
 class CompareError(LoomError):
     """A comparison that cannot be made as it is asked for: its graphs differ in what they are asked."""
 

@@ -35,6 +35,7 @@ from .widgets import MISSING, Range, type_text
 
 if TYPE_CHECKING:
     from .arrange import Arranged
+    from .mapping.api import Items, Mapped, Summary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -268,6 +269,18 @@ class Graph:
         made.params, made.steps = dict(self.params), dict(self.steps)
         made.outputs, made._count = dict(self.outputs), dict(self._count)
         return made
+
+    # -- running -------------------------------------------------------------------------------------------
+
+    @overload
+    def map(self, items: Items, /, *, output: None = None, **options: Any) -> Iterator[Mapped]: ...
+    @overload
+    def map(self, items: Items, /, *, output: Path | str, **options: Any) -> Summary: ...
+    def map(self, items: Items, /, **options: Any) -> Iterator[Mapped] | Summary:
+        """Run the graph for every item; what `tokenloom.map` does, with its options and parameters."""
+        from .mapping.api import map
+
+        return map(self, items, **options)
 
     # -- asking --------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .errors import RowsError
+from .locks import take
 
 Row = dict[str, Any]
 
@@ -35,7 +36,10 @@ class RowFile:
         except OSError as error:
             raise RowsError(f"{path}: cannot be written: {error.strerror}") from None
         try:
-            _lock(self._handle, path)
+            if not take(self._handle):
+                raise RowsError(
+                    f"{path}: another process writes rows to it; wait for it, or choose another file"
+                )
             self.rows, self.torn, self._ending = _parsed(path, _content(self._handle))
         except BaseException:
             os.close(self._handle)
@@ -43,7 +47,7 @@ class RowFile:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row and wait until it is on disk. Numbers that are none (nan, inf) become null."""
-        line = (json.dumps(_finite(row), ensure_ascii=False) + "\n").encode()
+        line = row_bytes(row)
         try:
             size = os.fstat(self._handle).st_size
             if self.torn:
@@ -70,6 +74,15 @@ class RowFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def row_bytes(row: Mapping[str, Any]) -> bytes:
+    """A row as its line; halves of surrogate pairs, which are no UTF-8, stay escaped."""
+    finite = _finite(row)
+    try:
+        return (json.dumps(finite, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(finite) + "\n").encode()
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -124,19 +137,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _finite(one) for name, one in value.items()}
     return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _lock(handle: int, path: Path) -> None:
-    """Be the only writer until the file is closed; systems without such locks go without."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RowsError(
-            f"{path}: another process writes rows to it; wait for it, or choose another file"
-        ) from None
-    except OSError:  # a file system that knows no locks
-        return

@@ -28,9 +28,13 @@ class Progress:
         if self.silent or now - self.told < (0.2 if terminal else 10):
             return
         self.told = now
-        left = (now - self.began) / self.fresh * (self.total - self.done)
-        text = f"{self.done} of {self.total} {self.what}, about {duration(left)} left"
+        text = self.text(now)
         typer.echo(f"\r{text}\x1b[K" if terminal else text, nl=not terminal, err=True)
+
+    def text(self, now: float) -> str:
+        """What is told; now: as `time.monotonic` has it."""
+        left = (now - self.began) / self.fresh * (self.total - self.done)
+        return f"{self.done} of {self.total} {self.what}, about {duration(left)} left"
 
     def close(self) -> None:
         """Leave the line."""

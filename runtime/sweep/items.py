@@ -51,7 +51,7 @@ def read_items(
         problems.say(error)
         return []
     for number, (where, line) in enumerate(lines, start=1):
-        item = _item(graph, where, line, number, file, problems)
+        item = item_of(graph, where, line, number, file, problems)
         if item.id in seen:
             problems.say(f"{where}: the id {item.id!r} is that of {seen[item.id]} too")
         seen[item.id] = where
@@ -75,21 +75,30 @@ def _lines(data: Path | str | Iterable[Mapping[str, Any]], problems: Problems) -
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problems.say(f"{data}:{number}: is no JSON ({error}); wanted one object per line")
-            continue
-        if isinstance(found, dict):
-            yield f"{data}:{number}", found
-        else:
-            problems.say(
-                f'{data}:{number}: wanted an object such as {{"question": ...}}, got {line.strip()[:40]}'
-            )
+            yield f"{data}:{number}", json_object(f"{data}:{number}", line)
+        except SweepError as error:
+            problems.say(error)
 
 
-def _item(
+def json_object(where: str, line: str) -> dict[str, Any]:
+    """The object that a line holds. Errors: SweepError, saying `where`."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SweepError(f"{where}: is no JSON ({error}); wanted one object per line") from None
+    if not isinstance(found, dict):
+        raise SweepError(f'{where}: wanted an object such as {{"question": ...}}, got {line.strip()[:40]}')
+    return found
+
+
+def item_of(
     graph: Graph, where: str, line: Mapping[str, Any], number: int, file: str, problems: Problems
 ) -> Item:
+    """The item of a line; mistakes are noted.
+
+    number: of the item, counted from 1: its id where the line gives none. file: where the line is from, ""
+    for one given in Python.
+    """
     given: dict[str, Any] = {}
     params: dict[str, Any] = {}
     for column, value in line.items():
