@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .build import ParamRef
-from .dump import value_text
+from .dump import value_text as yaml_text
 from .ir import Param, Step, Wire
+from .packaged import path_text
 from .renames import pairs, renamed, settings, whole
 from .widgets import MISSING, type_text
 
@@ -111,6 +113,11 @@ def given_values(
         )
         if before is not MISSING and after is not MISSING and not _equal(before, after):
             yield Change("value", name, value_text(before), value_text(after))
+
+
+def value_text(value: Any) -> str:
+    """A value as YAML, paths of tokenloom's own files without the folder that it lies in."""
+    return path_text(value) if isinstance(value, Path) else yaml_text(value)
 
 
 # -- parameters ----------------------------------------------------------------------------------------------

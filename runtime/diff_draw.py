@@ -70,9 +70,13 @@ def _both_wires(
     out: dict[str, list[tuple[Wire | ParamRef, Mark]]] = {}
     for socket in dict.fromkeys((*new.wires, *before)):
         now, then = new.wires.get(socket, ()), before.get(socket, ())
-        out[socket] = [(end, "same" if end in then else "added") for end in now]
-        out[socket] += [(end, "removed") for end in then if end not in now]
+        out[socket] = [(end, _mark(end, then, "added")) for end in now]
+        out[socket] += [(end, _mark(end, now, "removed")) for end in then if end not in now]
     return out
+
+
+def _mark(end: Wire | ParamRef, others: Ends, otherwise: Mark) -> Mark:
+    return "same" if end in others else otherwise
 
 
 def _moved(wires: Mapping[str, tuple[Wire | ParamRef, ...]], names: Mapping[str, str]) -> dict[str, Ends]:
@@ -135,7 +139,8 @@ def _heading(found: GraphDiff, one: Changed) -> tuple[str, str]:
 
 
 def _legend(found: GraphDiff) -> Iterator[tuple[str, Mark]]:
-    yield from ((text, mark) for mark, text in LEGEND)
+    for mark, text in LEGEND:
+        yield text, mark
     if len(found.params) or found.values:
         yield "", "same"
 

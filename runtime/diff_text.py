@@ -25,7 +25,8 @@ def lines(found: GraphDiff) -> Iterator[tuple[Mark, str]]:
             yield from _part_lines(name, part)
     if found.values:
         yield "same", "given"
-        yield from (("changed", _change_line(change)) for change in found.values)
+        for change in found.values:
+            yield "changed", _change_line(change)
 
 
 def _part_lines(kind: str, part: Part) -> Iterator[tuple[Mark, str]]:

@@ -21,7 +21,8 @@ def pairs(old: Graph, new: Graph) -> dict[str, str]:
     """The step of `new` for each of `old` that has one.
 
     Steps of one name and node type are one; then those of which all but the name is the same: node type,
-    settings, and what they take, from the same steps; last those of one name and different types.
+    settings, and what they take, from the same steps; last those of one name and different types that take
+    mostly the same.
     """
     found = {
         name: name
@@ -40,9 +41,17 @@ def pairs(old: Graph, new: Graph) -> dict[str, str]:
                 found[name] = same.pop(0)
     taken = set(found.values())
     for name in old.steps:
-        if name not in found and name in new.steps and name not in taken:
+        both = name not in found and name in new.steps and name not in taken
+        if both and _mostly(old.steps[name].wires, new.steps[name].wires, found):
             found[name] = name
     return found
+
+
+def _mostly(old: Ends, new: Ends, names: Mapping[str, str]) -> bool:
+    """Whether more than half of the sockets get the same."""
+    sockets = {*old, *new}
+    same = [s for s in sockets if s in old and s in new and renamed({s: old[s]}, names) == {s: new[s]}]
+    return 2 * len(same) > len(sockets)
 
 
 def renamed(wires: Ends, names: Mapping[str, str]) -> Ends | None:

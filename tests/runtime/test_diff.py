@@ -134,6 +134,13 @@ def test_a_name_for_another_node_is_a_change_of_type() -> None:
     ]
 
 
+def test_a_name_for_something_else_altogether_is_no_change() -> None:
+    """A node of another type that takes other things is another node, whatever it is called."""
+    found = diff(load("visionzip"), load("prunevid"))
+    assert "merged" in found.nodes.removed
+    assert "merged" in found.nodes.added
+
+
 def test_two_swapped_names_are_two_renames() -> None:
     """Nodes of different types that exchanged their names are recognised."""
     swapped = graph(
