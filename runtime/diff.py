@@ -195,7 +195,9 @@ def step_changes(old: Step, new: Step, names: Mapping[str, str]) -> Iterator[Cha
         before, after = old.wires.get(socket, ()), new.wires.get(socket, ())
         moved = renamed({socket: before}, names)
         if moved is None or moved[socket] != after:
-            yield Change("wire", socket, _ends_text(before) or None, _ends_text(after) or None)
+            one, other = _ends_text(before) or None, _ends_text(after) or None
+            other = f"{other}, another node" if other is not None and one == other else other
+            yield Change("wire", socket, one, other)
     before, after = settings(old), settings(new)
     for name in dict.fromkeys((*before, *after)):
         if old.type.name != new.type.name and not (_given(old, name) or _given(new, name)):

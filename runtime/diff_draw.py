@@ -70,13 +70,15 @@ def _both_wires(
     out: dict[str, list[tuple[Wire | ParamRef, Mark]]] = {}
     for socket in dict.fromkeys((*new.wires, *before)):
         now, then = new.wires.get(socket, ()), before.get(socket, ())
-        out[socket] = [(end, _mark(end, then, "added")) for end in now]
-        out[socket] += [(end, _mark(end, now, "removed")) for end in then if end not in now]
+        gone = tuple(end for end in then if end not in now)
+        out[socket] = [(end, _mark(end, then, gone)) for end in (*now, *gone)]
     return out
 
 
-def _mark(end: Wire | ParamRef, others: Ends, otherwise: Mark) -> Mark:
-    return "same" if end in others else otherwise
+def _mark(end: Wire | ParamRef, before: Ends, gone: Ends) -> Mark:
+    if end in gone:
+        return "removed"
+    return "same" if end in before else "added"
 
 
 def _moved(wires: Mapping[str, tuple[Wire | ParamRef, ...]], names: Mapping[str, str]) -> dict[str, Ends]:
