@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,7 @@ def scatter(points: Sequence[Point], axes: Axes) -> Figure:
     figure = Figure(figsize=(8, 5), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
     ax = figure.add_subplot()
+    points = [replace(p, label=_literal(p.label), series=_literal(p.series)) for p in points]
     best = front([(p.x, p.y) for p in points], higher=axes.higher)
     for number, name in enumerate(dict.fromkeys(p.series for p in points)):
         _series(ax, [p for p in points if p.series == name], name, number)
@@ -91,12 +92,17 @@ def scatter(points: Sequence[Point], axes: Axes) -> Figure:
         )
     ax.set_xlabel(axes.x)
     ax.set_ylabel(axes.y)
-    ax.set_title(axes.title, loc="left", fontsize=11)
+    ax.set_title(_literal(axes.title), loc="left", fontsize=11)
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _literal(text: str) -> str:
+    """A text that matplotlib does not read as mathematics: of questions and titles that name dollars."""
+    return text.replace("$", r"\$")
 
 
 def _series(ax: Any, points: Sequence[Point], name: str, number: int) -> None:

@@ -28,6 +28,14 @@ def test_the_front_is_named() -> None:
     assert texts(points, Axes(x="x", y="KL", higher=False)) == ["a", "worse"]
 
 
+def test_dollars_are_no_mathematics(tmp_path: Path) -> None:
+    """A title, a series or a label with dollars is drawn as it is, though it would be wrong mathematics."""
+    price = r"$\frac$"
+    figure = scatter([Point(x=1, y=1, label=price, series=price)], Axes(x="x", y="y", title=price))
+    save_figure(figure, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").is_file()
+
+
 def test_long_labels_are_numbered() -> None:
     """A list below the plot says what the numbers are; points that coincide share one."""
     long = "temporal_segment_ratio=0.25 tau={}"
