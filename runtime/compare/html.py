@@ -136,8 +136,8 @@ def _reading(found: Comparison) -> Iterator[Html]:
         "where they are fewer. kept: visual tokens of a layer of the language model, the mean over its "
         "layers, of the base's. FLOPs by formula, the answer's tokens included. in LLM: seconds of the "
         "stages from the prompt on. memory: by how much the hungriest stage raised it, weights aside. KV "
-        "cache: after the prompt. KL: nats from the base's distribution of the first token; top-1: whether the "
-        "likeliest first token is the base's.",
+        "cache: after the prompt. KL: nats from the base's distribution of the first token; top-1: whether "
+        "the likeliest first token is the base's.",
         class_="soft",
     )
     yield page.paragraph(_charged(found), class_="soft")
