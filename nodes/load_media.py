@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from ..runtime.errors import MediaError
 from ..runtime.foreseen import KnownFrames
+from ..runtime.media.front import glance, picture_count
 from ..runtime.node import node
-from ..runtime.pictures import SUFFIXES, picture_count
+from ..runtime.pictures import SUFFIXES
 from ..runtime.values import Frames
 from ..runtime.video.by_pictures import ANIMATED
-from ..runtime.video.choose import check_readable, glance
+from ..runtime.video.choose import check_readable
 from ..runtime.widgets import Range
 from .media import load_image, load_video
 from .sample import Rule, Seconds, sample_frames
@@ -37,7 +38,8 @@ def _foresee(
     try:
         glance(clip)
     except MediaError as error:
-        raise MediaError(f"load_media: {error}") from error.__cause__
+        error.args = (f"load_media: {error}",)
+        raise
     if rule == "fps" or short == "fewer":
         return None  # the clip decides
     return KnownFrames(count=frames, clip=True)
@@ -95,7 +97,8 @@ def _is_clip(path: Path) -> bool:
         if suffix in SUFFIXES or suffix in ANIMATED:
             return picture_count(path) > 1
     except MediaError as error:
-        raise MediaError(f"load_media: {error}") from error.__cause__
+        error.args = (f"load_media: {error}",)
+        raise
     return not _is_picture(path)
 
 

@@ -11,11 +11,10 @@ import torch
 from ..runtime.errors import LoomError, MediaError
 from ..runtime.files import file_fingerprint
 from ..runtime.foreseen import KnownFrames
+from ..runtime.media.front import glance, open_source, picture_size, read_picture
 from ..runtime.node import node
-from ..runtime.pictures import picture_size, read_picture
 from ..runtime.values import Frames, Video
-from ..runtime.video import open_source
-from ..runtime.video.choose import check_readable, glance
+from ..runtime.video.choose import check_readable
 from ..runtime.video.source import Backend
 from ..runtime.widgets import Range
 
@@ -36,7 +35,8 @@ def _check_picture(path: Path) -> tuple[int, int]:
             )
         return picture_size(path)
     except LoomError as error:
-        raise type(error)(f"load_image: {error}") from error.__cause__
+        error.args = (f"load_image: {error}",)
+        raise
 
 
 def _foresee_image(*, path: Path | tuple[Path, ...]) -> KnownFrames:
@@ -50,7 +50,8 @@ def _foresee_video(*, path: Path, backend: Backend, fps: float | None) -> None:
     try:
         glance(path)
     except MediaError as error:
-        raise MediaError(f"load_video: {error}") from error.__cause__
+        error.args = (f"load_video: {error}",)
+        raise
 
 
 @node(version=1, lane="io", foresee=_foresee_image)
@@ -68,7 +69,8 @@ def load_image(*, path: Path | tuple[Path, ...]) -> Frames:
         try:
             pictures.append(torch.from_numpy(read_picture(one)))
         except MediaError as error:
-            raise MediaError(f"load_image: {error}") from error.__cause__
+            error.args = (f"load_image: {error}",)
+            raise
     return Frames(tuple(pictures), torch.zeros(len(pictures), dtype=torch.float64))
 
 
@@ -100,4 +102,5 @@ def load_video(
                 backend=source.backend,
             )
     except MediaError as error:
-        raise MediaError(f"load_video: {error}") from error.__cause__
+        error.args = (f"load_video: {error}",)
+        raise

@@ -12,9 +12,10 @@ import torch
 from ..runtime.errors import MediaError, MediaNotice
 from ..runtime.foreseen import KnownFrames
 from ..runtime.machine import machine_bytes
+from ..runtime.media.front import open_source
 from ..runtime.node import node
 from ..runtime.values import Frames, Video
-from ..runtime.video import FrameSource, PartialDecode, open_source, rules
+from ..runtime.video import FrameSource, PartialDecode, rules
 from ..runtime.widgets import Range
 
 Rule = Literal["uniform", "linspace", "internvl", "pllava", "pllava_demo", "fps"]

@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from .errors import Cancelled
 from .needs import Need
+
+if TYPE_CHECKING:
+    from .media.pool import DecodePool
 
 
 def _ignore(done: int, total: int | None, text: str) -> None:
@@ -32,7 +36,8 @@ def _never() -> bool:
 class Context:
     """Device and dtype defaults (`"auto"` or torch's names), wishes, and the callbacks.
 
-    wired: while planning, the sockets of the node that something is connected to.
+    wired: while planning, the sockets of the node that something is connected to. decoder: what media are
+    read through (`media.front`); a run hands on that of where it was begun.
     """
 
     device: str = "auto"
@@ -42,6 +47,7 @@ class Context:
     progress: Callable[[int, int | None, str], None] = _ignore
     cancelled: Callable[[], bool] = _never
     count: Callable[[int], None] = _uncounted
+    decoder: DecodePool | None = None
 
 
 _context: ContextVar[Context] = ContextVar("tokenloom_context", default=Context())  # noqa: B039  (frozen)

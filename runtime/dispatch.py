@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
-from .context import Context
+from .context import Context, current
 from .describe import describe, token_count
 from .errors import Cancelled, WroteIntoInputError
 from .events import Bus, NodeCached, NodeDone, NodeFailed, NodeProgress, NodeStarted, RunDone, RunStarted
@@ -236,6 +236,7 @@ class Dispatcher:
                 progress=self._progress(planned) if self.bus else _ignore,
                 cancelled=self.cancel or _never,
                 count=self.lane.count,
+                decoder=current().decoder,
             )
             self.contexts[key] = context
         return context

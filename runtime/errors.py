@@ -34,6 +34,24 @@ class MediaError(LoomError):
     """An image or a video that cannot be read as asked."""
 
 
+class DecoderError(MediaError):
+    """A decoder that crashed, hung or was killed in a worker while it read `path`.
+
+    signal: the number of the signal that ended it, or None. seconds: how long it was waited for, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        signal: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.path, self.signal, self.seconds = path, signal, seconds
+
+
 class BudgetNotice(UserWarning):
     """A token budget that what came does not allow, and what was done instead."""
 

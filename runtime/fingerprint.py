@@ -19,10 +19,10 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-# they carry calls and messages; no result depends on them
+# they carry calls, messages and pixels; no result depends on them
 _ENGINE = frozenset(
     f"tokenloom.runtime.{name}"
-    for name in ("build", "context", "errors", "fit", "needs", "node", "registry", "widgets")
+    for name in ("build", "context", "errors", "fit", "media.pool", "needs", "node", "registry", "widgets")
 )
 _SCALARS = (int, float, str, bytes, bool, type(None))
 

@@ -13,7 +13,7 @@ from .binding import Values
 from .blame import placed
 from .build import ParamRef
 from .cache import SLOW, Cache
-from .context import Context, use
+from .context import Context, current, use
 from .demand import Demand
 from .errors import GraphError, LoomError, did_you_mean
 from .ir import Step
@@ -85,6 +85,7 @@ class Planner:
                 dtype=self.dtype,
                 wanted=self.wanted.get(number, _NONE),
                 wired=frozenset(name for name, _, slots in self.made.inputs[number] if slots),
+                decoder=current().decoder,
             )
             try:
                 with use(context):

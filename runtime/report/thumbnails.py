@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 
 from ..errors import LoomError
-from ..pictures import SUFFIXES, picture_count, read_picture
+from ..media.front import open_source, picture_count, read_picture
+from ..pictures import SUFFIXES
 from ..plan import Plan
-from ..video import open_source
 
 SIDE, FRAME_SIDE = 320, 160  # longest sides in pixels: of a picture, of a frame of a clip
 FRAMES = 6  # of a clip
