@@ -94,6 +94,7 @@ def _items(text: str) -> list[Any]:
 
 
 def _such_as(graph: Graph, word: str) -> str:
-    """`, such as image=cat.jpg`: the first path that a run must give."""
-    fitting = [p for p in graph.params.values() if p.required and Path in (p.type, *get_args(p.type))]
+    """`, such as image=cat.jpg`: the first path that a run must give, else the first that it may."""
+    paths = [p for p in graph.params.values() if Path in (p.type, *get_args(p.type))]
+    fitting = [p for p in paths if p.required] or paths
     return f", such as {fitting[0].name}={word}" if fitting else ""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenloom import load, nodes
+from tokenloom import nodes
 from tokenloom.runtime.cache import Cache
 from tokenloom.runtime.draw import svg
 from tokenloom.runtime.errors import BudgetError, GraphError, WiringError
@@ -26,6 +26,8 @@ from tokenloom.runtime.run import run
 from tokenloom.runtime.schema import schema
 from tokenloom.runtime.store import pack, storable, unpack
 from tokenloom.runtime.values import Patches, Tokens, VisualTokens
+
+from ..exact import load
 
 
 @storable
@@ -575,8 +577,10 @@ def late() -> Graph:
     with Graph("Projected, then selected and merged") as g:
         base = load("llava15")
         checkpoint = g.param("checkpoint", str, default="tiny-random", help=base.params["checkpoint"].help)
-        image = g.param("image", Path | tuple[Path, ...], help=base.params["image"].help)
-        question = g.param("question", str, default="What is in the picture?")
+        sample: Any = base.params["image"]
+        image = g.param("image", Path | tuple[Path, ...], default=sample.default, help=sample.help)
+        asked: Any = base.params["question"]
+        question = g.param("question", str, default=asked.default, help=asked.help)
         longest: Any = base.params["max_new_tokens"]
         most = g.param("max_new_tokens", int, default=64, bounds=longest.bounds, help=longest.help)
         model = g.named("model", nodes.load_model)(checkpoint=checkpoint)
@@ -605,7 +609,7 @@ def test_selection_and_merging_after_projection() -> None:
     merged = nodes.merge_contextual(picked.kept, picked.rest)
     assert type(result["tokens"]) is type(merged) is VisualTokens
     assert result["tokens"].features.equal(merged.features)
-    prompt = nodes.render_chat(model.chat, frames, question="What is in the picture?")
+    prompt = nodes.render_chat(model.chat, frames, question="What colour is the ring?")
     placed = nodes.place_tokens(model.llm, prompt, merged)
     answer = nodes.generate(model.llm, nodes.prefill(model.llm, placed), model.chat, max_new_tokens=4)
     assert result["answer"] == answer.text

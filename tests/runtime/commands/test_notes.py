@@ -14,6 +14,10 @@ TRUST = "scale_factor 2, from scale_factor of config.json; no weight can confirm
 OTHER = "scale_factor 3, as set here, where the checkpoint has 2"
 
 
+MADE = "tiny-random-tokenpacker"
+LEVELS = "levels 12, 16, 22, 23: the layers that the projector reads"
+
+
 def said(*words: str) -> str:
     done = CliRunner().invoke(app, list(words))
     assert done.exit_code == 0, done.output
@@ -22,9 +26,10 @@ def said(*words: str) -> str:
 
 def test_plan_prints_notes() -> None:
     """Below the table, each with the node that it is about; nothing for models that leave no doubt."""
-    words = ("plan", "tokenpacker", f"image={PICTURE}", "scale_factor=3", "--no-cache")
-    assert said(*words).splitlines()[-2:] == [f"note: model: {TRUST}", f"note: visual: {OTHER}"]
-    assert json.loads(said(*words, "--json"))["notes"] == [f"model: {TRUST}", f"visual: {OTHER}"]
+    words = ("plan", "tokenpacker", f"image={PICTURE}", f"checkpoint={MADE}", "scale_factor=3", "--no-cache")
+    notes = [f"model: {TRUST}", f"visual: {OTHER}", f"visual: {LEVELS}"]
+    assert said(*words).splitlines()[-3:] == [f"note: {note}" for note in notes]
+    assert json.loads(said(*words, "--json"))["notes"] == notes
     assert "note:" not in said("plan", "llava15", f"image={PICTURE}", "--no-cache")
 
 

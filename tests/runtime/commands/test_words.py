@@ -130,7 +130,7 @@ def test_settings_change_nodes(graph: Graph) -> None:
             "dominant.kep=3",
             "--set dominant.kep=3: dominant has no setting 'kep'; did you mean 'keep'?",
         ),
-        ("dominant.keep=x", "dominant.keep: 'x' is a str, wanted int 0.."),
+        ("dominant.keep=x", "dominant.keep: 'x' is a str, wanted int 0.. or null"),
     ],
 )
 def test_bad_settings_are_refused(graph: Graph, word: str, message: str) -> None:

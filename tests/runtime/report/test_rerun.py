@@ -251,7 +251,7 @@ def test_a_sampled_answer_comes_out_again(folder: Path) -> None:
 @pytest.mark.timeout(180)
 def test_another_checkpoint_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless it is named on purpose, or tokenloom itself is another."""
-    ran("visionzip", f"image={SHAPES}", "--until", "prompt")
+    ran("visionzip", f"image={SHAPES}", "checkpoint=tiny-random", "--until", "prompt")
     edit(models={"model": ["other"]})
     done = mine("rerun", "r.json")
     assert (done.exit_code, done.stdout) == (2, "")
