@@ -61,6 +61,8 @@ def players(ask: Ask, problems: Problems) -> list[Player]:
     problems.stop()
     bases = [_base(entrant, ask, problems) if ask.with_base else None for entrant in entrants]
     problems.stop()
+    _check_bases(entrants, bases, problems)
+    problems.stop()
     return _planned(*_in_order(entrants, bases), ask, problems)
 
 
@@ -180,6 +182,19 @@ def _check_media(entrants: Sequence[Entrant], problems: Problems) -> None:
             "the graphs are asked about different things, and a comparison is about one picture or clip:\n"
             f"{told}\ncompare those of one line at a time, or give all the same"
         )
+
+
+def _check_bases(entrants: Sequence[Entrant], bases: Sequence[Entrant | None], problems: Problems) -> None:
+    """Note bases that would be asked about something else, such as the picture that they have by default."""
+    for entrant, base in zip(entrants, bases, strict=True):
+        lacking = [n for n in MEDIA if base and n in base.graph.params and n not in entrant.graph.params]
+        if base is not None and lacking:
+            own = [name for name in MEDIA if name in entrant.graph.params]
+            problems.say(
+                f"{entrant.name}: is asked about {' and '.join(own) or 'nothing'}, its base {base.name} "
+                f"about {' and '.join(lacking)}; name another with --base GRAPH, or leave it out "
+                "with --no-base"
+            )
 
 
 def _whole(value: Any) -> Any:

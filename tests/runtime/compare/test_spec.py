@@ -142,6 +142,14 @@ def test_a_graph_without_an_ancestor() -> None:
     )
 
 
+def test_a_base_of_other_inputs() -> None:
+    """A clip is not compared with what a picture, the base's own by default, is answered with."""
+    assert refused("visionzip_video", video=CLIP, **TINY) == (
+        "visionzip_video: is asked about video, its base base/llava15 about image; name another with --base "
+        "GRAPH, or leave it out with --no-base"
+    )
+
+
 def test_a_graph_that_answers_nothing() -> None:
     """There is nothing to compare."""
     graph = load("visionzip")
