@@ -76,10 +76,16 @@ class Reader:
         if "extends" in top:
             target = self._target(top["extends"], (*chain, path))
             self.baseless |= target is None
-            other = None if moved or target is None else self.instead.get(os.path.realpath(target))
+            other = None if moved or target is None else self._other(target, (*chain, path))
             target, moved = other or target, moved or other is not None
             base = self.document(target, chain=(*chain, path), moved=moved) if target else {}
         return merged(self, base, top) if base else top
+
+    def _other(self, target: str, chain: tuple[str, ...]) -> str | None:
+        """What is extended instead of `target`; None: nothing else, or a file that has come already."""
+        other = self.instead.get(os.path.realpath(target))
+        came = other is not None and os.path.realpath(other) in map(os.path.realpath, chain)
+        return None if came else other
 
     def file_of(self, value: Marked) -> str:
         """The file that a value such as `./branch.yaml` names, seen from the file it stands in.

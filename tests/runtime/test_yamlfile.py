@@ -307,6 +307,13 @@ def test_builtin_graphs_are_found_by_name() -> None:
         assert load("x.yaml", dump(graph)) == graph
 
 
+def test_a_file_already_on_the_other_base_is_left_as_it_is() -> None:
+    """What stands instead of its own base is not laid over itself: what it removes is there once."""
+    instead = {"base/llava15": "base/llava_next"}
+    for name in ("base/llava_next", "llava_next", "visionzip_next"):
+        assert load(name, instead=instead).to_yaml() == load(name).to_yaml()
+
+
 def test_another_base_may_stand_in_the_place_of_one() -> None:
     """A method written for LLaVA-1.5 on LLaVA-NeXT's base, which itself extends what it replaces."""
     graph = load("fastv", instead={"base/llava15": "base/llava_next"})
