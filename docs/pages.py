@@ -1,11 +1,13 @@
-"""The parts of docs/ that are made from graphs and nodes: `python -m docs.pages` writes them anew.
+"""The parts of docs/ and README that are made from graphs, nodes and results: `python -m docs.pages` writes them.
 
-A page says `<!-- parameters visionzip -->`, `<!-- settings merge_static tau -->` or `<!-- graphs -->`; what
-stands from there to `<!-- end -->` is made here. The drawings are all those of DRAWINGS.
+A page says `<!-- parameters visionzip -->`, `<!-- settings merge_static tau -->`, `<!-- graphs -->` or
+`<!-- accuracy clips full visionzip -->`; what stands from there to `<!-- end -->` is made here. The drawings are
+all those of DRAWINGS.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,12 +25,16 @@ DRAWINGS = (
     *("visionzip", "prunevid", "tokenpacker", "tokenpacker_hd", "pvc"),
     *("fastv", "prumerge", "lookm"),
 )
-PART = re.compile(r"(<!-- (parameters|settings|graphs)((?: [\w/]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
+ACCURACY = DOCS.parent / "bench" / "results" / "accuracy" / "summary.json"
+PART = re.compile(
+    r"(<!-- (parameters|settings|graphs|accuracy)((?: [\w/]+)*) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def pages() -> list[Path]:
     """Every page with parts that are made here."""
-    found = (path for path in sorted(DOCS.rglob("*.md")) if PART.search(path.read_text(encoding="utf-8")))
+    texts = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
+    found = (path for path in texts if PART.search(path.read_text(encoding="utf-8")))
     return list(found)
 
 
@@ -48,7 +54,27 @@ def _part(kind: str, names: Sequence[str]) -> str:
         return _parameters(names[0])
     if kind == "settings":
         return _settings(names[0], names[1:])
-    return _graphs()
+    return _accuracy(names[0], names[1:]) if kind == "accuracy" else _graphs()
+
+
+def _accuracy(medium: str, methods: Sequence[str]) -> str:
+    """Right answers of some methods at each budget, with 95 % intervals; controls in italics."""
+    settings = json.loads(ACCURACY.read_text(encoding="utf-8"))["media"][medium]["settings"]
+    budgets = sorted({s["budget"] for s in settings if s["budget"]}, reverse=True)
+    rows = []
+    for method in methods:
+        at = {s["budget"]: s for s in settings if s["method"] == method}
+        first = next(iter(at.values()))
+        cells = [_right(at[part]["shares"]["overall"]) if part in at else "" for part in budgets]
+        cells = [_right(first["shares"]["overall"]), *[""] * (len(budgets) - 1)] if None in at else cells
+        title = f"*{first['title']}*" if first["control"] else first["title"]
+        rows.append((title, first["where"], *cells))
+    return _table((medium, "where", *(f"{100 * part:g} %" for part in budgets)), rows)
+
+
+def _right(share: Mapping[str, float]) -> str:
+    low, high = (100 * share[end] for end in ("low", "high"))
+    return f"**{100 * share['accuracy']:.0f}** [{low:.0f}, {high:.0f}]"
 
 
 def _parameters(name: str) -> str:
