@@ -1,8 +1,8 @@
-"""The parts of docs/ and README that are made from graphs, nodes and results: `python -m docs.pages` writes them.
+"""What docs/ and README have from graphs, nodes and results: `python -m docs.pages` writes it.
 
 A page says `<!-- parameters visionzip -->`, `<!-- settings merge_static tau -->`, `<!-- graphs -->` or
-`<!-- accuracy clips full visionzip -->`; what stands from there to `<!-- end -->` is made here. The drawings are
-all those of DRAWINGS.
+`<!-- accuracy clips full visionzip -->`; what stands from there to `<!-- end -->` is made here. The drawings
+are all those of DRAWINGS.
 """
 
 from __future__ import annotations
