@@ -14,6 +14,7 @@ from ..runtime.context import progress, wanted
 from ..runtime.errors import NeedError, WiringError
 from ..runtime.foreseen import KnownTiles, KnownTokens, pictures_of
 from ..runtime.models.handle import Model, ModelFacts, TowerFacts
+from ..runtime.models.packer import KIND as PACKER
 from ..runtime.models.tower import (
     CHANNELS,
     FAMILY,
@@ -161,6 +162,11 @@ def wishes(facts: ModelFacts) -> list[Need]:
     mine = {need for need in asked if need.channel in CHANNELS}
     own = {need for need in mine if need.form == OWN}
     layers = facts.projector.layers if facts.projector is not None else None
+    if own and facts.projector is not None and facts.projector.kind != PACKER:
+        raise NeedError(
+            f"encode_vision: a node after it wants the layers that a TokenPacker reads, but {facts.name} has "
+            "another projector; use the node for that one, or set levels there"
+        )
     if own and layers is None:
         raise NeedError(
             f"encode_vision: a node after it wants the layers that the projector of {facts.name} reads, and "

@@ -353,8 +353,8 @@ def test_layers_that_nobody_knows() -> None:
     with pytest.raises(NeedError) as need:
         plan(graph)
     assert str(need.value) == (
-        "encode_vision: a node after it wants the layers that the projector of tiny-random reads, and nobody "
-        "knows them; set that node's levels"
+        "encode_vision: a node after it wants the layers that a TokenPacker reads, but tiny-random has "
+        "another projector; use the node for that one, or set levels there"
     )
 
 
