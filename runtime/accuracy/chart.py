@@ -12,30 +12,34 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Plain = Mapping[str, Any]
+KEPT, COST = "kept_of_full", "prompt_of_full"
 PANELS = (
-    ("before the language model", ("before",), "kept_of_full", "visual tokens kept, % of all"),
-    ("inside the language model", ("inside", "cache"), "kept_of_full", "visual tokens kept, % of all"),
-    ("all", ("before", "inside"), "prompt_of_full", "FLOPs of the prompt in the language model, % of all"),
+    ("before the language model", ("before",), KEPT, "visual tokens kept, % of all"),
+    ("inside it, and in its cache", ("inside", "cache"), KEPT, "visual tokens kept, % of all"),
+    ("by cost", ("before", "inside"), COST, "FLOPs of the prompt in the language model, % of all"),
 )
-STYLE: Mapping[str, tuple[str, str]] = {
-    "visionzip": ("#2563eb", "o"),
-    "prumerge": ("#d97706", "D"),
-    "prumerge_free": ("#d97706", "d"),
-    "prunevid": ("#dc2626", "^"),
-    "prunevid_merge": ("#f472b6", "v"),
-    "prunevid_random": ("#9ca3af", "<"),
-    "fastv": ("#059669", "s"),
-    "lookm": ("#7c3aed", "P"),
-    "random": ("#6b7280", "x"),
-    "uniform": ("#9ca3af", "+"),
-    "frames": ("#4b5563", "|"),
-    "fastv_random": ("#6b7280", "x"),
-    "fastv_uniform": ("#9ca3af", "+"),
-    "kv_random": ("#a8a29e", "1"),
-    "kv_uniform": ("#a8a29e", "2"),
-    "kv_recent": ("#78716c", "3"),
+STYLE: Mapping[str, tuple[str, str, str]] = {
+    "visionzip": ("#2563eb", "o", "full"),
+    "visionzip_seated": ("#2563eb", "o", "none"),
+    "prumerge": ("#d97706", "D", "full"),
+    "prumerge_free": ("#d97706", "D", "none"),
+    "prunevid_merge": ("#dc2626", "v", "full"),
+    "prunevid_seated": ("#dc2626", "v", "none"),
+    "prunevid": ("#7f1d1d", "^", "full"),
+    "fastv": ("#059669", "s", "full"),
+    "lookm": ("#7c3aed", "P", "full"),
+    "random": ("#6b7280", "x", "full"),
+    "uniform": ("#9ca3af", "+", "full"),
+    "frames": ("#374151", "|", "full"),
+    "fastv_random": ("#6b7280", "x", "full"),
+    "fastv_uniform": ("#9ca3af", "+", "full"),
+    "kv_random": ("#6b7280", "x", "full"),
+    "kv_uniform": ("#9ca3af", "+", "full"),
+    "kv_recent": ("#374151", "|", "full"),
 }
-APART = 1.018  # factor between the places of two methods of one budget, so that intervals can be told apart
+"""Colour, mark and filling; methods that are not named are in the tables only."""
+APART = 1.02  # factor between the places of two methods of one budget, so that intervals can be told apart
+TICKS = (5, 10, 15, 25, 50, 100)
 
 
 def chart(summary: Plain) -> Figure:
@@ -44,7 +48,7 @@ def chart(summary: Plain) -> Figure:
     from matplotlib.figure import Figure
 
     media = {name: one for name, one in summary["media"].items() if one["settings"]}
-    figure = Figure(figsize=(15, 4.9 * len(media)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(14, 5.6 * len(media)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(media), len(PANELS), squeeze=False, sharey="row")
     for row, (name, medium) in zip(axes, media.items(), strict=True):
@@ -61,33 +65,46 @@ def chart(summary: Plain) -> Figure:
 
 
 def _panel(ax: Any, settings: Sequence[Plain], title: str, stages: Sequence[str], x: str, label: str) -> None:
-    shown = [row for row in by_method(settings) if next(iter(row.values()))["stage"] in stages]
-    for number, row in enumerate(shown):
-        _series(ax, list(row.values()), x, APART ** (number - len(shown) / 2))
+    shown = [
+        row
+        for row in by_method(settings)
+        if (first := next(iter(row.values())))["stage"] in stages and first["method"] in STYLE
+    ]
     for setting in settings:
         if setting["stage"] == "none":
             one = setting["shares"][OVERALL]
             ax.axhline(100 * one["accuracy"], color="#111827", lw=1, ls="--", label="every token")
+    for number, row in enumerate(shown):
+        _series(ax, list(row.values()), x, APART ** (number - (len(shown) - 1) / 2) if x == KEPT else 1.0)
     majority = settings[0]["shares"][OVERALL]["majority"]
     ax.axhline(100 * majority, color="#111827", lw=0.8, ls=":", label="commonest answers")
     ax.set_xscale("log")
-    ticks = [5, 10, 20, 25, 50, 100]
-    ax.set_xticks(ticks, [str(t) for t in ticks])
+    ax.set_xticks(TICKS, [str(t) for t in TICKS])
     ax.minorticks_off()
-    ax.set_xlim(4, 112)
+    ax.set_xlim(4, 115)
     ax.set_title(title, loc="left", fontsize=10)
     ax.set_xlabel(label)
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=7.5, loc="lower right")
+    ax.legend(
+        frameon=False,
+        fontsize=7,
+        ncols=2,
+        columnspacing=0.8,
+        handlelength=1.8,
+        loc="upper left",
+        bbox_to_anchor=(-0.04, -0.13),
+    )
 
 
 def _series(ax: Any, settings: Sequence[Plain], x: str, shift: float) -> None:
+    """One method's settings, joined; those whose cost is not known are left out."""
     known = sorted((s for s in settings if s[x]), key=lambda s: s[x])
     if not known:
         return
-    colour, mark = STYLE.get(known[0]["method"], ("#0891b2", "*"))
+    colour, mark, filling = STYLE[known[0]["method"]]
     shares = [s["shares"][OVERALL] for s in known]
+    control = known[0]["control"]
     ax.errorbar(
         [100 * s[x] * shift for s in known],
         [100 * one["accuracy"] for one in shares],
@@ -97,11 +114,12 @@ def _series(ax: Any, settings: Sequence[Plain], x: str, shift: float) -> None:
         ],
         color=colour,
         marker=mark,
+        fillstyle=filling,
         ms=6,
-        lw=1 if known[0]["control"] else 1.8,
-        ls="--" if known[0]["control"] else "-",
-        elinewidth=1,
+        lw=1 if control else 1.7,
+        ls="--" if control else "-",
+        elinewidth=0.9,
         capsize=2,
-        alpha=0.75 if known[0]["control"] else 1,
+        alpha=0.8 if control else 1,
         label=known[0]["title"],
     )

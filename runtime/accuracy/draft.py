@@ -56,8 +56,8 @@ class Draft:
     Parameters of the graph: `media` (a file), `question`, `seed` (of everything that is drawn).
     """
 
-    def __init__(self, parts: Parts, medium: Medium, frames: int, new_tokens: int) -> None:
-        self.parts, self.medium, self.frames, self.new_tokens = parts, medium, frames, new_tokens
+    def __init__(self, parts: Parts, medium: Medium, frames: int) -> None:
+        self.parts, self.medium, self.frames = parts, medium, frames
         self.graph = Graph(f"accuracy on {NAMES[medium]}")
         self.media = self.graph.param("media", Path)
         self.question = self.graph.param("question", str)
@@ -125,19 +125,16 @@ class Draft:
             return self._once(("early", layers), lambda: self.run(inputs, layers))
         return self.run(inputs, layers)
 
-    def late(self) -> Any:
-        """The state of the uncompressed prompt after all layers."""
-        return self._once("late", lambda: self.run(self.everything(), None))
+    def late(self, reader: str = "") -> Any:
+        """The state of the uncompressed prompt after all layers.
+
+        reader: who reads its attention and so gets one of their own, for the others are not to pay for it.
+        """
+        return self._once(("late", reader), lambda: self.run(self.everything(), None))
 
     def run(self, inputs: Any, layers: int | None) -> Any:
         """The state after so many layers, None: all."""
         return self.add("prefill", self.model.llm, inputs, until=layers)
-
-    def answered(self, state: Any) -> Any:
-        """The answer to a prompt or a state."""
-        return self.add(
-            "generate", self.model.llm, state, self.model.chat, max_new_tokens=self.new_tokens
-        ).answer
 
     # -- in front of the language model --------------------------------------------------------------------
 

@@ -37,24 +37,23 @@ def _medium(name: str, medium: Plain) -> Iterator[str]:
         yield from _against(settings, gaps)
     yield from ("", "By kind of question:", "")
     yield from _kinds(settings)
-    yield from ("", "What is left and what it costs, in % of the uncompressed model:", "")
+    yield from ("", "Visual tokens that are left, and FLOPs in % of the uncompressed model:", "")
     yield from _costs(settings)
+    if follows := {s["title"]: s["follows"] for s in settings if s["follows"]}:
+        yield from ("", "What the settings follow:", "")
+        yield from (f"- {title}: {text}" for title, text in follows.items())
     for method, why in medium["left_out"].items():
         yield from ("", f"`{method}` is left out: {why}")
 
 
 def _overall(settings: Sequence[Plain]) -> Iterator[str]:
     budgets = budgets_of(settings)
-    yield from _head(["method", "where", *(percent(part) for part in budgets)], right=2)
+    yield from _head(["method", "where", "no budget", *(percent(part) for part in budgets)], right=2)
     for row in by_method(settings):
         first = next(iter(row.values()))
-        if first["budget"] is None:
-            share = _share(first) + (
-                "" if first["stage"] == "none" else f" (keeps {100 * (first['kept_of_full'] or 0):.0f} %)"
-            )
-            cells = [share, *[""] * (len(budgets) - 1)] if budgets else [share]
-        else:
-            cells = [_share(row[part]) if part in row else "" for part in budgets]
+        cells = [_share(row[part]) if part in row else "" for part in (None, *budgets)]
+        if first["budget"] is None and first["stage"] != "none" and first["kept_of_full"] is not None:
+            cells[0] += f" (keeps {100 * first['kept_of_full']:.0f} %)"
         yield _line([_title(first), first["where"], *cells])
 
 

@@ -65,7 +65,7 @@ class Method:
 
 
 def _full(draft: Draft, budget: Budget) -> Any:
-    return draft.everything()
+    return draft.late()
 
 
 def _chosen(draft: Draft, node: str, budget: Budget, tokens: Any = None, **widgets: Any) -> Any:
@@ -201,12 +201,14 @@ def _fastv_uniform(draft: Draft, budget: Budget) -> Any:
 def _lookm(draft: Draft, budget: Budget) -> Any:
     assert budget.knob is not None
     half = budget.knob / 2
-    return draft.add("compress_kv", draft.late(), mode="pivot", hh_ratio=half, recent_ratio=half)
+    return draft.add("compress_kv", draft.late("compress_kv"), mode="pivot", hh_ratio=half, recent_ratio=half)
 
 
 def _kv_recent(draft: Draft, budget: Budget) -> Any:
     assert budget.knob is not None
-    return draft.add("compress_kv", draft.late(), mode="h2o", hh_ratio=0.0, recent_ratio=budget.knob)
+    return draft.add(
+        "compress_kv", draft.late("compress_kv"), mode="h2o", hh_ratio=0.0, recent_ratio=budget.knob
+    )
 
 
 def _kv_random(draft: Draft, budget: Budget) -> Any:
@@ -223,7 +225,14 @@ METHODS: Mapping[str, Method] = {
     for method in (
         Method(name="full", title="every token", stage="none", write=_full, budgets=False),
         Method(name="random", title="random tokens", stage="before", write=_random, control=True),
-        Method(name="uniform", title="evenly spaced tokens", stage="before", write=_uniform, control=True),
+        Method(
+            name="uniform",
+            title="evenly spaced tokens",
+            stage="before",
+            write=_uniform,
+            published="over the plane, the same places in every frame",
+            control=True,
+        ),
         Method(
             name="frames",
             title="fewer frames",
@@ -286,7 +295,8 @@ METHODS: Mapping[str, Method] = {
             media=("video",),
             knob=(0.02, 2.0),
             controls=("random", "uniform", "frames"),
-            published="gamma 0.25, tau 0.8; beta tuned to the budget",
+            published="gamma 0.25, tau 0.8; beta tuned to the budget, and where beta 1 keeps less than that, "
+            "tau, up to 0.98",
         ),
         Method(
             name="prunevid_seated",
@@ -307,7 +317,7 @@ METHODS: Mapping[str, Method] = {
             knob=(0.02, 2.0),
             tuned_as="prunevid_merge",
             controls=("random", "uniform", "frames", "prunevid_random"),
-            published="stage 1 meets the budget, then 40 % of it stays after a third of the layers",
+            published="stage 1 meets the budget, then 40 % of that stays after a third of the layers",
         ),
         Method(
             name="prunevid_random",
@@ -325,7 +335,7 @@ METHODS: Mapping[str, Method] = {
             stage="inside",
             write=_fastv,
             controls=("fastv_random", "fastv_uniform"),
-            published="K = 2",
+            published="K = 2; it scores by the last token's attention",
         ),
         Method(
             name="fastv_random",
@@ -348,7 +358,8 @@ METHODS: Mapping[str, Method] = {
             write=_lookm,
             knob=(0.02, 1.0),
             controls=("kv_random", "kv_uniform", "kv_recent"),
-            published="pivot merging, as many recent keys as heavy ones",
+            published="pivot merging, as many recent keys as heavy ones; the caches are cut when the first "
+            "token of the answer is known already, and most answers here have no other",
         ),
         Method(name="kv_random", title="random keys", stage="cache", write=_kv_random, control=True),
         Method(name="kv_uniform", title="evenly spaced keys", stage="cache", write=_kv_uniform, control=True),

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ..cache import Cache
 from ..errors import BenchError, LoomError
 from ..ir import Wire
+from ..needs import Need
 from ..plan import Plan, plan
 from ..result import Result
 from ..run import execute
-from ..sweep.gauge import Gauge
-from ..sweep.ledger import Ledger, Spent
+from ..sweep.ledger import Ledger
 from ..values import LLMState
+from .answers import Answers, Outcome, cached_visual
 from .draft import Draft, Medium, Parts
 from .methods import METHODS, Budget, Method
 
-NEW_TOKENS = 6
-"""Longest answer; those of the benchmark have 1 to 3."""
+ENCODERS = ("encode_vision", "encode_pvc")
 
 
 @dataclass(frozen=True)
@@ -48,54 +47,27 @@ class Setting:
         return Budget(1.0 if self.part is None else self.part, self.knob)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one setting made of one question.
-
-    placed: visual tokens in the prompt; last: those that the last layer saw; mean: over the layers; cached:
-    visual keys that a layer's cache holds when decoding begins, mean over layers and heads. flops: of all
-    stages; prompt: of the prompt in the language model alone.
-    """
-
-    said: str
-    placed: int
-    last: int
-    mean: float
-    cached: float
-    flops: int
-    prompt: int
-
-    def plain(self) -> list[Any]:
-        """For a row of the file."""
-        return [*asdict(self).values()]
-
-
 class Suite:
     """The settings as branches of one graph. Errors: BenchError for one that does not fit the checkpoint."""
 
-    def __init__(
-        self, parts: Parts, medium: Medium, settings: Sequence[Setting], frames: int, *, answers: bool = True
-    ) -> None:
+    def __init__(self, parts: Parts, medium: Medium, settings: Sequence[Setting], frames: int) -> None:
         self.parts, self.medium, self.settings = parts, medium, tuple(settings)
-        draft = Draft(parts, medium, frames, NEW_TOKENS)
+        draft = Draft(parts, medium, frames)
         self.graph = draft.graph
+        self.model = draft.model.node
         self.states: dict[str, str] = {}
-        self.gauges: dict[str, Gauge] = {}
+        self._alone: dict[str, dict[str, int]] = {}
         for setting in settings:
             try:
-                state = setting.of.write(draft, setting.budget)
+                self.states[setting.id] = setting.of.write(draft, setting.budget).node
             except LoomError as error:
                 raise _unfit(setting, parts, error) from None
-            name = state.node
-            asked = {"llm": f"{draft.model.node}.llm", "state": name}
-            if answers:
-                asked["answer"] = f"{draft.answered(state).node}.answer"
-            self.states[setting.id] = name
-            self.gauges[setting.id] = Gauge(self.graph, asked)
 
     def plan(self, media: Path, question: str, seed: int, wanted: Iterable[str], cache: Cache | None) -> Plan:
-        """What answers a question with these settings, by id. Errors: whatever planning refuses."""
-        outputs = {output: None for id in wanted for output in self.gauges[id].outputs.values()}
+        """What gives the states of these settings, by id. Errors: whatever planning refuses."""
+        outputs = dict.fromkeys(
+            [f"{self.model}.llm", f"{self.model}.chat", *(self.states[i] for i in wanted)]
+        )
         return plan(
             self.graph,
             {"media": media, "question": question, "seed": seed},
@@ -116,32 +88,39 @@ class Suite:
     def answer(
         self, media: Path, question: str, seed: int, wanted: Sequence[str], cache: Cache, ledger: Ledger
     ) -> dict[str, Outcome]:
-        """What each setting makes of a question."""
+        """What each setting makes of a question; what is equally long is answered side by side."""
         result = execute(self.plan(media, question, seed, wanted, cache))
         spent = ledger.take(result)
         assert spent is not None, "nothing else fills this cache"
-        return {id: self._outcome(id, result, spent) for id in wanted}
+        answers = Answers(result[f"{self.model}.llm"], result[f"{self.model}.chat"])
+        answers.take({id: result[self.states[id]] for id in wanted})
+        self._learn(media, wanted)
+        flops = {step: one.flops or 0 for step, one in spent.items()}
+        return {
+            id: answers.outcome(
+                id, sum(self._alone[id].get(step, flops[step]) for step in self._before[self.states[id]])
+            )
+            for id in wanted
+        }
+
+    def _learn(self, media: Path, wanted: Iterable[str]) -> None:
+        """What the tower takes for a setting alone: shared, it also makes the side channels of the others."""
+        known: dict[tuple[str, frozenset[Need]], int] = {}
+        for id in wanted:
+            if id in self._alone:
+                continue
+            made = self.plan(media, "?", 0, [id], None)
+            encoders = {p.id: (p.id, p.wanted) for p in made.steps if p.statics.type.name in ENCODERS}
+            if not known.keys() >= set(encoders.values()):
+                took = {row.id: row.flops or 0 for row in execute(made).report}
+                known |= {key: took[step] for step, key in encoders.items()}
+            self._alone[id] = {step: known[key] for step, key in encoders.items()}
 
     def measured(self, id: str, result: Result) -> tuple[int, float]:
         """Visual tokens in the prompt and those in the caches, of a result without an answer."""
         state = result[self.states[id]]
         given = state.input if isinstance(state, LLMState) else state
-        return int(given.visual.sum()), _cached(state)
-
-    def _outcome(self, id: str, result: Result, spent: Mapping[str, Spent]) -> Outcome:
-        gauge = self.gauges[id]
-        found = gauge.take(result)
-        assert found.answer is not None, "every branch ends in an answer"
-        steps = self._before[gauge.outputs["answer"].partition(".")[0]]
-        return Outcome(
-            said=found.answer,
-            placed=found.placed or 0,
-            last=found.tokens or 0,
-            mean=found.mean or 0.0,
-            cached=round(_cached(result[self.states[id]]), 3),
-            flops=sum(spent[step].flops or 0 for step in steps),
-            prompt=found.prefill or 0,
-        )
+        return int(given.visual.sum()), cached_visual(state)
 
     @cached_property
     def _before(self) -> Mapping[str, frozenset[str]]:
@@ -156,15 +135,6 @@ class Suite:
             ]
             out[name] = frozenset({name}).union(*(out[source] for source in sources))
         return out
-
-
-def _cached(state: Any) -> float:
-    """Visual keys in a layer's cache, mean over layers and heads; layers to come hold the rows there are."""
-    if not isinstance(state, LLMState):
-        return float(state.visual.sum())
-    visual = state.input.visual
-    seen = {id(layer.row): float(visual[layer.row].float().sum(-1).mean()) for layer in state.cache.layers}
-    return sum(seen[id(layer.row)] for layer in state.cache.layers) / max(1, len(state.cache.layers))
 
 
 def _unfit(setting: Setting, parts: Parts, error: LoomError) -> BenchError:

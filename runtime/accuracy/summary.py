@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -24,7 +25,7 @@ KEPT = {"none": "placed", "before": "placed", "inside": "last", "cache": "cached
 def summary(job: Job, rows: Sequence[Row], rule: str) -> dict[str, Any]:
     """All of it as JSON has it; shares in parts of 1."""
     asking = job.asking
-    return {
+    found = {
         "what": "accuracy on coloured shapes against visual tokens",
         "checkpoint": asking.checkpoint,
         **{("fingerprint" if k == "checkpoint" else k): v for k, v in job.common.items()},
@@ -32,6 +33,20 @@ def summary(job: Job, rows: Sequence[Row], rule: str) -> dict[str, Any]:
         "versions": versions(),
         "media": {NAMES[work.medium]: _medium(work, rows, rule) for work in job.works},
     }
+    return {name: _rounded(value) for name, value in found.items()}
+
+
+def as_lines(value: Any, levels: int = 4) -> str:
+    """JSON with a line for each entry down to that level: of a summary, each setting and each gap."""
+    if not levels or not value or not isinstance(value, dict | list):
+        return json.dumps(value)
+    pad = " " * (5 - levels)
+    if isinstance(value, dict):
+        inside = [f"{json.dumps(name)}: {as_lines(one, levels - 1)}" for name, one in value.items()]
+    else:
+        inside = [as_lines(one, levels - 1) for one in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n" + ",\n".join(pad + line for line in inside) + f"\n{pad[1:]}{closing}"
 
 
 def _medium(work: Work, rows: Sequence[Row], rule: str) -> dict[str, Any]:
@@ -73,6 +88,7 @@ def _setting(
         "stage": method.stage,
         "where": STAGES[method.stage],
         "control": method.control,
+        "follows": method.published,
         "budget": setting.part,
         "knob": setting.knob,
         "kept": kept,
@@ -102,6 +118,15 @@ def _gaps(
                 }
             )
     return out
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to five digits behind the point."""
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, 5) if isinstance(value, float) else value
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ from ..accuracy.chart import chart
 from ..accuracy.draft import MEDIA, Medium
 from ..accuracy.job import ROWS, Asking, Job, fill
 from ..accuracy.markdown import budgets_of, by_method, markdown, percent
-from ..accuracy.summary import summary
+from ..accuracy.summary import as_lines, summary
 from ..errors import BenchError, LoomError
 from ..files import write_whole
 from ..plots import check_plot, save_figure
@@ -126,7 +126,7 @@ def _rows(job: Job, words: Words, phase: Phase, *, silent: bool) -> list[Row]:
 def _write(folder: Path, found: Mapping[str, Any]) -> list[Path]:
     files = [folder / name for name in (ROWS, SUMMARY, TABLES, PLOT)]
     try:
-        write_whole(files[1], (json.dumps(found, indent=1) + "\n").encode())
+        write_whole(files[1], (as_lines(found) + "\n").encode())
         write_whole(files[2], markdown(found).encode())
     except OSError as error:
         raise LoomError(f"{folder}: cannot be written: {error.strerror}") from None
