@@ -13,10 +13,10 @@ SAMPLE = Path(__file__).parents[1] / "graphs" / "media" / "scene.mp4"
 def visionzip_video(
     video: Path, question: str = "What colour is the ring?", checkpoint: str = "tiny-llava"
 ) -> Graph:
-    """As many tokens of each of 32 frames as VisionZip leaves of a picture, and the answer."""
+    """As many tokens of each of up to 32 frames as VisionZip leaves of a picture, and the answer."""
     with Graph("VisionZip on a video, frame by frame") as g:
         model = nodes.load_model(checkpoint=checkpoint)
-        frames = nodes.sample_frames(nodes.load_video(path=video), frames=32)
+        frames = nodes.sample_frames(nodes.load_video(path=video), frames=32, short="fewer")
         tiles = nodes.preprocess(model.chat, frames)
         patches = nodes.encode_vision(model.vision, tiles, layer=-2, features="cls_patch")
         kept, rest = nodes.select_dominant(patches)
