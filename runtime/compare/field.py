@@ -15,7 +15,7 @@ from ..models.handle import Model
 from ..plan import Plan, plan
 from ..sweep.grid import plain_text
 from ..sweep.identity import graph_name
-from ..sweep.items import MEDIA
+from ..sweep.items import MEDIA, other_media
 from ..sweep.problems import Problems
 from .lens import LOGITS, Lens
 from .spec import Entrant, Named, read_entrants
@@ -187,14 +187,9 @@ def _check_media(entrants: Sequence[Entrant], problems: Problems) -> None:
 def _check_bases(entrants: Sequence[Entrant], bases: Sequence[Entrant | None], problems: Problems) -> None:
     """Note bases that would be asked about something else, such as the picture that they have by default."""
     for entrant, base in zip(entrants, bases, strict=True):
-        lacking = [n for n in MEDIA if base and n in base.graph.params and n not in entrant.graph.params]
-        if base is not None and lacking:
-            own = [name for name in MEDIA if name in entrant.graph.params]
-            problems.say(
-                f"{entrant.name}: is asked about {' and '.join(own) or 'nothing'}, its base {base.name} "
-                f"about {' and '.join(lacking)}; name another with --base GRAPH, or leave it out "
-                "with --no-base"
-            )
+        told = base and other_media(entrant.graph, base.graph, entrant.name, base.name)
+        if told:
+            problems.say(f"{told}, or leave it out with --no-base")
 
 
 def _whole(value: Any) -> Any:

@@ -38,6 +38,21 @@ class Item:
     expected: tuple[str, ...] | None = None
 
 
+def other_media(graph: Graph, base: Graph, called: str, base_called: str) -> str | None:
+    """That a base would look at a picture or clip that its graph is not given, such as its own default.
+
+    called, base_called: their names. None: both look at the same.
+    """
+    lacking = [name for name in MEDIA if name in base.params and name not in graph.params]
+    if not lacking:
+        return None
+    own = [name for name in MEDIA if name in graph.params]
+    return (
+        f"{called}: is asked about {' and '.join(own) or 'nothing'}, its base {base_called} about "
+        f"{' and '.join(lacking)}; name another with --base GRAPH"
+    )
+
+
 def read_items(
     data: Path | str | Iterable[Mapping[str, Any]], graph: Graph, problems: Problems
 ) -> list[Item]:

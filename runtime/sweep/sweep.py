@@ -26,7 +26,7 @@ from ..versions import versions
 from .gauge import Gauge
 from .grid import Combination, Grid, read_grid
 from .identity import graph_hash, graph_name, identity, plain
-from .items import Item, read_items
+from .items import Item, other_media, read_items
 from .ledger import ledger_of
 from .problems import Problems
 from .resume import finished, key_of, row_key
@@ -215,6 +215,8 @@ class Sweep:
 def _base(graph: Graph, options: Options, problems: Problems) -> Gauge | None:
     try:
         base = options.base or uncompressed(graph, "--kl")
+        if told := other_media(graph, base, graph_name(graph), graph_name(base)):
+            problems.say(f"--kl: {told}")
         return Gauge.of(base, answer=False, logits=True)
     except GraphError as error:
         problems.say(error if "--base" in str(error) else f"{error} with --base GRAPH")

@@ -97,8 +97,8 @@ def test_a_base_of_other_inputs_is_refused() -> None:
     with pytest.raises(SweepError) as error:
         sweep("visionzip_video", {"count": 2}, [{"video": str(clip)}], kl=True)
     assert str(error.value) == (
-        "the base of --kl, base/llava15: params.image has no value; wanted path or list of path (the picture "
-        "to ask about, or a list of pictures), for frames.path; name another with --base GRAPH"
+        "--kl: visionzip_video: is asked about video, its base base/llava15 about image; name another with "
+        "--base GRAPH"
     )
 
 
