@@ -15,7 +15,7 @@ from ..runtime.foreseen import TAKEN, KnownTokens
 from ..runtime.models.handle import Model, ProjectorFacts
 from ..runtime.models.projector import Projector
 from ..runtime.node import node
-from ..runtime.patch_groups import not_whole, whole_groups
+from ..runtime.patch_groups import not_whole, refuse_numbered, whole_groups
 from ..runtime.values import Kind, Tokens, VisualTokens
 from ..runtime.widgets import Range
 
@@ -74,6 +74,7 @@ def groups_of(
     Errors: WiringError for a projector of another kind, another width, and groups that are not whole.
     """
     side = _side(where, facts, ratio)
+    refuse_numbered(where, tokens)
     _check_width(where, tokens.width, facts, side)
     cls_N = tokens.kind == int(Kind.CLS)
     patches = tokens.select(~cls_N) if bool(cls_N.any()) else tokens
@@ -96,6 +97,7 @@ def foreseen_groups(
     side = _side(where, facts, ratio)
     if tokens is None:
         return None
+    refuse_numbered(where, tokens)
     if tokens.width is not None:
         _check_width(where, tokens.width, facts, side)
     per_tile = None

@@ -20,6 +20,7 @@ from ..runtime.models.projector import Projector
 from ..runtime.models.tokenpacker import TokenPacker, check_heads, window_places
 from ..runtime.needs import Need, Needs
 from ..runtime.node import node
+from ..runtime.patch_groups import refuse_numbered
 from ..runtime.values import Kind, Patches, Tokens, VisualTokens
 from ..runtime.widgets import Range
 
@@ -42,6 +43,7 @@ def _foresee(
     scale, layers = _settle(facts, scale_factor, levels, heads)
     if tokens is None:
         return None
+    refuse_numbered("project_tokenpacker", tokens)
     if tokens.cls_token:
         raise _with_cls()
     if tokens.width is not None:
@@ -95,6 +97,7 @@ def project_tokenpacker(
     assert isinstance(packer, TokenPacker), "its kind says so"
     if bool((tokens.kind == int(Kind.CLS)).any()):
         raise _with_cls()
+    refuse_numbered("project_tokenpacker", tokens)
     _check_width(tokens.width, facts.inputs)
     _check_scale(scale, (tokens.source.rows, tokens.source.cols), ragged)
     hidden = [channel("project_tokenpacker", tokens, Need("hidden", layer)) for layer in layers]

@@ -74,7 +74,8 @@ class KnownTokens:
     `sizes`: (width, height) of every picture that they come from, None: not known. `pictures`: tiles of every
     picture, None: not known. `grid`: they are all patches, each once and in order ([CLS] aside); `complete`:
     every patch is part of some token; None: not known. `varies`: how many a tile has depends on what the
-    pictures show. `notes`: what a person should know of how they are made; the plan tells it.
+    pictures show. `numbered`: they have their places in the prompt. `notes`: what a person should know of how
+    they are made; the plan tells it.
     """
 
     tiles: int | None = None
@@ -88,6 +89,7 @@ class KnownTokens:
     grid: bool | None = None
     complete: bool | None = None
     varies: bool = False
+    numbered: bool = False
     notes: tuple[str, ...] = ()
 
     @property

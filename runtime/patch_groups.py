@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import WiringError
+from .foreseen import KnownTokens
 from .values import Tokens
 
 
@@ -29,6 +30,15 @@ def whole_groups(where: str, tokens: Tokens, side: int, *, by_column: bool = Fal
         if row_GP.numel() == len(tokens):
             return row_GP
     raise not_whole(where, f"{len(tokens)} tokens of {source.rows} x {source.cols} patches per tile", side)
+
+
+def refuse_numbered(where: str, tokens: Tokens | KnownTokens) -> None:
+    """A WiringError for tokens that have places in the prompt, of which groups would leave most empty."""
+    if tokens.numbered if isinstance(tokens, KnownTokens) else "position" in tokens.side:
+        raise WiringError(
+            f"{where}.tokens: number_tokens gave them places in the prompt, and one token of several would "
+            "sit as far from the next as all of them; put number_tokens behind this node"
+        )
 
 
 def not_whole(where: str, came: str, side: int) -> WiringError:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from tokenloom.nodes.control import select_uniform
 from tokenloom.nodes.number import number_tokens
+from tokenloom.runtime.errors import WiringError
 from tokenloom.runtime.foreseen import KnownTokens
+from tokenloom.runtime.patch_groups import refuse_numbered
 from tokenloom.runtime.registry import all_nodes
 
 from ..towers import made_patches, square_source
@@ -34,7 +39,15 @@ def test_places_survive_a_selection() -> None:
 
 
 def test_a_plan_knows_what_it_knew() -> None:
-    """Numbers change nothing of what is foreseen."""
+    """And that the tokens are numbered."""
     node, known = all_nodes()["number_tokens"], KnownTokens(per_tile=4, cls_token=False, cls_scores=True)
     assert node.foresee is not None
-    assert node.foresee(known) is known
+    assert node.foresee(known) == replace(known, numbered=True)
+
+
+@pytest.mark.parametrize("numbered", [KnownTokens(numbered=True), None])
+def test_groups_of_numbered_tokens_are_refused(numbered: KnownTokens | None) -> None:
+    """While planning and when called: their places would leave the prompt mostly empty."""
+    tokens = numbered or number_tokens(made_patches(square_source(1, 1, 6), cls_token=False))
+    with pytest.raises(WiringError, match="number_tokens gave them places in the prompt"):
+        refuse_numbered("project_x", tokens)
