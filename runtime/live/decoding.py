@@ -5,8 +5,12 @@ what is true anyway.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
+from numbers import Real
+from operator import index
+from typing import Any, TypeVar
 
 import torch
 
@@ -62,6 +66,7 @@ NEUTRAL = {  # values that ask for nothing, beside null and false
     "eta_cutoff": 0.0, "guidance_scale": 1.0, "no_repeat_ngram_size": 0, "num_beam_groups": 1,
     "num_beams": 1, "num_return_sequences": 1, "repetition_penalty": 1.0, "typical_p": 1.0,
 }  # fmt: skip
+T = TypeVar("T")
 DEFAULT_TOKENS = 20  # transformers', when nobody says how long the answer may be
 
 
@@ -114,19 +119,21 @@ def decoding(said: Mapping[str, Any], *, length: int, longest: int, seed: int | 
 
     length: of the padded prompt. longest: positions of the model. seed: None: drawn from torch's own
     generator, as the plain model's samples are. Errors: GraphError for lengths that leave no room, and for
-    a temperature of 0.
+    a temperature of 0, and for values of another type.
     """
     sampled = bool(said.get("do_sample"))
-    eos = _ids(said.get("eos_token_id"))
-    pad = _ids(said.get("pad_token_id")) or eos or (0,)
-    top_k, top_p = _or(said.get("top_k"), 50), _or(said.get("top_p"), 1.0)
+    eos = _ids(said, "eos_token_id")
+    pad = _ids(said, "pad_token_id") or eos or (0,)
+    top_k, top_p = _or(_whole(said, "top_k"), 50), _or(_number(said, "top_p"), 1.0)
     return Decoding(
         max_new_tokens=_most(said, length, longest),
-        min_new_tokens=max(said.get("min_new_tokens") or 0, (said.get("min_length") or 0) - length, 0),
-        temperature=_temperature(_or(said.get("temperature"), 1.0)) if sampled else 0.0,
-        top_p=float(top_p) if sampled and top_p < 1 else None,
-        top_k=int(top_k) if sampled and top_k else None,
-        seed=_seed(seed) if sampled else 0,
+        min_new_tokens=max(
+            _whole(said, "min_new_tokens") or 0, (_whole(said, "min_length") or 0) - length, 0
+        ),
+        temperature=_temperature(_or(_number(said, "temperature"), 1.0), sampled),
+        top_p=top_p if sampled and top_p < 1 else None,
+        top_k=top_k if sampled and top_k else None,
+        seed=_seed(_whole({"seed": seed}, "seed")) if sampled else 0,
         eos=eos,
         pad=pad[0],
     )
@@ -134,7 +141,7 @@ def decoding(said: Mapping[str, Any], *, length: int, longest: int, seed: int | 
 
 def padding(said: Mapping[str, Any]) -> int | None:
     """The id that is padding in a prompt without attention_mask; None when an end token may be it."""
-    pad, eos = _ids(said.get("pad_token_id")), _ids(said.get("eos_token_id"))
+    pad, eos = _ids(said, "pad_token_id"), _ids(said, "eos_token_id")
     return pad[0] if pad and pad[0] not in eos else None
 
 
@@ -171,36 +178,59 @@ def _nothing(value: Any) -> bool:
 
 
 def _most(said: Mapping[str, Any], length: int, longest: int) -> int:
-    if said.get("max_new_tokens") is not None:
-        return int(said["max_new_tokens"])
-    if said.get("max_length") is None:
+    new, whole = _whole(said, "max_new_tokens"), _whole(said, "max_length")
+    if new is not None:
+        return new
+    if whole is None:
         return max(1, min(DEFAULT_TOKENS, longest - length))
-    most = int(said["max_length"]) - length
-    if most < 1:
+    if whole <= length:
         raise GraphError(
-            f"generate.max_length: {said['max_length']}, but the prompt has {length} ids already; give "
-            "max_new_tokens"
+            f"generate.max_length: {whole}, but the prompt has {length} ids already; give max_new_tokens"
         )
-    return most
+    return whole - length
 
 
-def _temperature(value: Any) -> float:
-    if not value > 0:
+def _temperature(value: float, sampled: bool) -> float:
+    if sampled and not value > 0:
         raise GraphError(f"generate.temperature: {value!r}; wanted more than 0, or do_sample=False")
-    return float(value)
+    return value if sampled else 0.0
 
 
 def _seed(seed: int | None) -> int:
     return int(torch.randint(2**31, ())) if seed is None else seed
 
 
-def _ids(value: Any) -> tuple[int, ...]:
+def _whole(said: Mapping[str, Any], name: str) -> int | None:
+    """An argument that is a whole number, of Python, NumPy or torch."""
+    value = said.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, bool):
+        with suppress(TypeError):
+            return index(value)
+    raise GraphError(f"generate.{name}: {value!r} is a {type(value).__name__}, wanted int")
+
+
+def _number(said: Mapping[str, Any], name: str) -> float | None:
+    """An argument that is a finite number."""
+    value = said.get(name)
+    if value is None:
+        return None
+    if isinstance(value, Real) and not isinstance(value, bool) and isfinite(value):
+        return float(value)
+    raise GraphError(f"generate.{name}: {value!r} is a {type(value).__name__}, wanted a finite number")
+
+
+def _ids(said: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """An argument that is an id or several."""
+    value = said.get(name)
     if value is None:
         return ()
     if isinstance(value, torch.Tensor):
         value = value.tolist()
-    return tuple(map(int, value)) if isinstance(value, list | tuple) else (int(value),)
+    found = [_whole({name: one}, name) for one in (value if isinstance(value, list | tuple) else [value])]
+    return tuple(one for one in found if one is not None)
 
 
-def _or(value: Any, default: Any) -> Any:
+def _or(value: T | None, default: T) -> T:
     return default if value is None else value

@@ -199,7 +199,7 @@ def test_unknown_parameters_are_refused(llava: Any) -> None:
 def test_values_of_another_type_are_refused(llava: Any) -> None:
     """At once, not in generate."""
     assert refused(WiringError, compress, llava, "visionzip", keep="many") == (
-        "params.keep: 'many' is a str, wanted int 1.."
+        "params.keep: 'many' is a str, wanted int 1.. or null"
     )
 
 
@@ -426,6 +426,14 @@ def test_a_prompt_beyond_the_models_positions_is_refused(llava: Any) -> None:
             {"do_sample": True, "temperature": 0.0},
             "generate.temperature: 0.0; wanted more than 0, or do_sample=False",
         ),
+        ({"max_new_tokens": "5"}, "generate.max_new_tokens: '5' is a str, wanted int"),
+        ({"max_new_tokens": 2.5}, "generate.max_new_tokens: 2.5 is a float, wanted int"),
+        ({"min_new_tokens": True}, "generate.min_new_tokens: True is a bool, wanted int"),
+        ({"eos_token_id": "x"}, "generate.eos_token_id: 'x' is a str, wanted int"),
+        ({"pad_token_id": [1, 2.0]}, "generate.pad_token_id: 2.0 is a float, wanted int"),
+        ({"temperature": "hot"}, "generate.temperature: 'hot' is a str, wanted a finite number"),
+        ({"top_p": float("nan")}, "generate.top_p: nan is a float, wanted a finite number"),
+        ({"do_sample": True, "seed": "7"}, "generate.seed: '7' is a str, wanted int"),
     ],
     ids=lambda one: next(reversed(one)) if isinstance(one, dict) else "",
 )  # fmt: skip
