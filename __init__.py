@@ -43,7 +43,7 @@ _WHERE = {
     "run": ".runtime.run",
     "sweep": ".runtime.sweep.api",
 }
-__all__ = [
+__all__ = [  # not `map`: a star must not hide Python's own
     "Graph",
     "Needs",
     "Range",
@@ -52,7 +52,6 @@ __all__ = [
     "demand",
     "execute",
     "load",
-    "map",
     "node",
     "plan",
     "run",
