@@ -73,7 +73,7 @@ class Answers:
         return Outcome(
             said=answer.text,
             placed=answer.visual_tokens,
-            last=answer.kept_visual_tokens,
+            last=answer.kept_visual_tokens or 0,
             mean=round(_mean(_visual(state, state.ran)), 3),
             cached=round(cached_visual(state), 3),
             flops=before

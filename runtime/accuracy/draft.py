@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from ..models.handle import ChatFacts, LanguageFacts, ProjectorFacts, TowerFacts
 
 Medium = Literal["image", "video"]
 MEDIA: tuple[Medium, ...] = ("image", "video")
-NAMES: dict[Medium, str] = {"image": "pictures", "video": "clips"}
+NAMES: Mapping[Medium, str] = {"image": "pictures", "video": "clips"}
 
 
 class Parts:
@@ -57,7 +57,8 @@ class Draft:
     """
 
     def __init__(self, parts: Parts, medium: Medium, frames: int) -> None:
-        self.parts, self.medium, self.frames = parts, medium, frames
+        self.parts, self.frames = parts, frames
+        self.medium: Medium = medium
         self.graph = Graph(f"accuracy on {NAMES[medium]}")
         self.media = self.graph.param("media", Path)
         self.question = self.graph.param("question", str)

@@ -13,6 +13,7 @@ from ..device import resolve_device, resolve_dtype
 from ..errors import BenchError, did_you_mean
 from ..rows import Row, RowFile
 from ..shapes.scene import SPLITS, Split
+from ..shapes.score import Row as Question
 from ..sweep.ledger import Ledger
 from .data import Scene, scenes
 from .draft import MEDIA, NAMES, Medium, Parts
@@ -76,7 +77,7 @@ class Work:
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def questions(self) -> list[Row]:
+    def questions(self) -> list[Question]:
         """Of all scenes, in order."""
         return [row for scene in self.scenes for row in scene.questions]
 
@@ -150,7 +151,7 @@ class Task:
 
     medium: Medium
     scene: Scene
-    asked: Sequence[tuple[Row, Sequence[str]]]
+    asked: Sequence[tuple[Question, Sequence[str]]]
 
 
 class Runner:

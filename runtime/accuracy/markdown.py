@@ -70,8 +70,8 @@ def _against(settings: Sequence[Plain], gaps: Sequence[Plain]) -> Iterator[str]:
         cell = f"{text} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
         rows.setdefault((mine["title"], other["title"]), {})[mine["budget"]] = cell
     yield from _head(["method", "against", *(percent(part) for part in budgets)], right=2)
-    for (mine, other), cells in rows.items():
-        yield _line([mine, other, *(cells.get(part, "") for part in budgets)])
+    for titles, cells in rows.items():
+        yield _line([*titles, *(cells.get(part, "") for part in budgets)])
 
 
 def _kinds(settings: Sequence[Plain]) -> Iterator[str]:

@@ -51,7 +51,8 @@ class Suite:
     """The settings as branches of one graph. Errors: BenchError for one that does not fit the checkpoint."""
 
     def __init__(self, parts: Parts, medium: Medium, settings: Sequence[Setting], frames: int) -> None:
-        self.parts, self.medium, self.settings = parts, medium, tuple(settings)
+        self.parts, self.settings = parts, tuple(settings)
+        self.medium: Medium = medium
         draft = Draft(parts, medium, frames)
         self.graph = draft.graph
         self.model = draft.model.node

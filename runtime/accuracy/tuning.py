@@ -50,7 +50,8 @@ class _Bench:
     """The validation scenes, and what the uncompressed prompt holds of visual tokens."""
 
     def __init__(self, parts: Parts, medium: Medium, frames: int, asked: Sequence[Asked]) -> None:
-        self.parts, self.medium, self.frames, self.asked = parts, medium, frames, asked
+        self.parts, self.frames, self.asked = parts, frames, asked
+        self.medium: Medium = medium
         self.cache = Cache(None, memory=1 << 29)
         self.full = 1.0
         self.full = self.kept(Setting("full"), FEW)

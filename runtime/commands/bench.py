@@ -74,9 +74,9 @@ class Words:
 
     def _media(self) -> tuple[Medium, ...]:
         """Both, unless one is asked for or the other is not wanted."""
-        wanted = {"image": self.images, "video": self.clips}
-        some = [m for m in MEDIA if wanted[m]]
-        found = tuple(some) if some else tuple(m for m in MEDIA if wanted[m] is not False)
+        wanted: Mapping[Medium, bool | None] = {"image": self.images, "video": self.clips}
+        some: tuple[Medium, ...] = tuple(m for m in MEDIA if wanted[m])
+        found: tuple[Medium, ...] = some or tuple(m for m in MEDIA if wanted[m] is not False)
         if not found:
             raise BenchError("--no-images --no-clips: nothing is left to ask about")
         return found

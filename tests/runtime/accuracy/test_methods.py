@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tokenloom.runtime.accuracy.answers import Outcome
 from tokenloom.runtime.accuracy.data import scenes
 from tokenloom.runtime.accuracy.draft import Medium, Parts
 from tokenloom.runtime.accuracy.methods import METHODS, Budget
-from tokenloom.runtime.accuracy.suite import Outcome, Setting, Suite
+from tokenloom.runtime.accuracy.suite import Setting, Suite
 from tokenloom.runtime.cache import Cache
 from tokenloom.runtime.errors import BenchError
 from tokenloom.runtime.sweep.ledger import Ledger
