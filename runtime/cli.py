@@ -372,8 +372,9 @@ def map_(
     tokenloom map visionzip questions.jsonl -o out keep=54
     """
     with guard(debug=debug, as_json=as_json) as phase:
-        from .commands.map import Asked, Options
+        from .commands.map import Asked
         from .commands.map import run as run_it
+        from .mapping.job import Options
 
         options = Options(
             strict=strict,
@@ -626,7 +627,9 @@ def bench_accuracy(
     images: Annotated[
         bool | None, typer.Option("--images/--no-images", help="Pictures; alone: no clips.")
     ] = None,
-    clips: Annotated[bool | None, typer.Option("--clips/--no-clips", help="Clips; alone: no pictures.")] = None,
+    clips: Annotated[
+        bool | None, typer.Option("--clips/--no-clips", help="Clips; alone: no pictures.")
+    ] = None,
     number: Annotated[int, typer.Option("--n", metavar="N", help="Questions of each, at least.")] = 500,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other scenes.")] = 0,
     split: Annotated[

@@ -198,13 +198,13 @@ def step_changes(old: Step, new: Step, names: Mapping[str, str]) -> Iterator[Cha
             one, other = _ends_text(before) or None, _ends_text(after) or None
             other = f"{other}, another node" if other is not None and one == other else other
             yield Change("wire", socket, one, other)
-    before, after = settings(old), settings(new)
-    for name in dict.fromkeys((*before, *after)):
+    was, now = settings(old), settings(new)
+    for name in dict.fromkeys((*was, *now)):
         if old.type.name != new.type.name and not (_given(old, name) or _given(new, name)):
             continue  # a default of a node of another type
-        one, other = before.get(name, MISSING), after.get(name, MISSING)
-        if not _equal(one, other):
-            yield Change("setting", name, _setting(one), _setting(other))
+        told, says = was.get(name, MISSING), now.get(name, MISSING)
+        if not _equal(told, says):
+            yield Change("setting", name, _setting(told), _setting(says))
 
 
 def _beside(step: Step) -> Iterator[str]:

@@ -280,7 +280,8 @@ class Graph:
         """Run the graph for every item; what `tokenloom.map` does, with its options and parameters."""
         from .mapping.api import map
 
-        return map(self, items, **options)
+        done: Iterator[Mapped] | Summary = map(self, items, **options)
+        return done
 
     # -- asking --------------------------------------------------------------------------------------------
 

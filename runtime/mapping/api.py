@@ -14,7 +14,8 @@ from ..events import Subscriber
 from ..rows import Row
 from .executor import Terms
 from .folder import Folder
-from .job import Job, Mapped, Options, Tally, rows_of
+from .job import Job, Options, Tally, rows_of
+from .job import Mapped as Mapped
 from .tasks import Task
 
 if TYPE_CHECKING:
