@@ -216,7 +216,7 @@ def _number(said: Mapping[str, Any], name: str) -> float | None:
     value = said.get(name)
     if value is None:
         return None
-    if isinstance(value, Real) and not isinstance(value, bool) and isfinite(value):
+    if isinstance(value, Real) and type(value) is not bool and isfinite(value):
         return float(value)
     raise GraphError(f"generate.{name}: {value!r} is a {type(value).__name__}, wanted a finite number")
 
