@@ -11,7 +11,8 @@ A benchmark file declares cases and hands them to `main`:
 `python bench/NAME.py --json FILE` then runs every case in `--processes` fresh processes. Inside one process
 the sides take turns (a b c, c b a, ...), so that drift hits all of them alike; the figure of a process is
 the median over its repeats, in CPU seconds of all its threads (`time.process_time`), with `--clock wall` in
-wall seconds, with `--clock cuda` in seconds between two CUDA events. The table shows the median over
+wall seconds, with `--clock family` in CPU seconds with those of its living child processes (Linux), with
+`--clock cuda` in seconds between two CUDA events. The table shows the median over
 processes with its range, and the ratio to the base, formed within each process; a ratio whose range holds 1
 is called equal. `measure="peak"` runs each side alone in a process of its own and compares how far its
 resident memory rises (MB); with `--clock cuda`, the memory that torch allocates on the device. `per` divides
@@ -140,6 +141,16 @@ def _on_device(run: Callable[[], object]) -> float:
     return float(begin.elapsed_time(end)) / 1000
 
 
+def family_time() -> float:
+    """CPU seconds of this process, of the children that have ended, and of those that live."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = time.process_time() + ended.ru_utime + ended.ru_stime
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for child in listed.read_text().split():
+            spent += time.clock_gettime(~int(child) << 3 | 2)  # its CPU clock, clock_getcpuclockid(3)
+    return spent
+
+
 def peak(run: Callable[[], object]) -> float:
     """MB by which resident memory rises at most during one call (the first one in this process)."""
     gc.collect()
@@ -196,7 +207,7 @@ def main(script: str, cases: Sequence[Case], argv: Sequence[str] | None = None) 
     parser.add_argument("--processes", type=int, default=3, help="fresh processes per case")
     parser.add_argument("--repeats", type=int, help="timings of every side per process")
     parser.add_argument("--case", action="append", help="only these cases", choices=[c.name for c in cases])
-    parser.add_argument("--clock", choices=("process", "wall", "cuda"), default="process")
+    parser.add_argument("--clock", choices=("process", "wall", "family", "cuda"), default="process")
     parser.add_argument("--worker", nargs=2, metavar=("CASE", "SIDE"), help=argparse.SUPPRESS)
     asked = parser.parse_args(argv)
     if asked.worker:
@@ -263,7 +274,12 @@ def _work(case: Case, side: str, asked: argparse.Namespace) -> None:
     elif case.measure == "peak":
         samples = {side: [(device_peak if asked.clock == "cuda" else peak)(sides[side])]}
     else:
-        clocks = {"process": time.process_time, "wall": time.perf_counter, "cuda": None}
+        clocks = {
+            "process": time.process_time,
+            "wall": time.perf_counter,
+            "family": family_time,
+            "cuda": None,
+        }
         warm = max(case.warm, 3) if asked.clock == "cuda" else case.warm
         samples = alternate(sides, asked.repeats or case.repeats, clocks[asked.clock], warm)
     print(MARK + json.dumps(samples))

@@ -125,7 +125,7 @@ def _array(
         raise MemoryError(f"{size} bytes cannot be mapped: {os.strerror(ctypes.get_errno())}")
     memory = (ctypes.c_ubyte * size).from_address(address)
     weakref.finalize(memory, libc.munmap, address, size).atexit = False
-    return np.frombuffer(memory, dtype, prod(shape)).reshape(shape)
+    return np.frombuffer(memoryview(memory), dtype, prod(shape)).reshape(shape)
 
 
 @lru_cache(maxsize=1)
