@@ -26,7 +26,7 @@ from ..versions import versions
 from .gauge import Gauge
 from .grid import Combination, Grid, read_grid
 from .identity import graph_hash, graph_name, identity, plain
-from .items import Item, other_media, read_items
+from .items import MEDIA, Item, other_media, read_items
 from .ledger import ledger_of
 from .problems import Problems
 from .resume import finished, key_of, row_key
@@ -235,7 +235,7 @@ def _check_given(graph: Graph, grid: Grid, items: Sequence[Item], problems: Prob
             problems.say(
                 f"{twice[0].where}: {name} is a column of the data and a parameter of the sweep; give one"
             )
-        elif name not in grid.values and param.required and lacking:
+        elif name not in grid.values and lacking and (param.required or (name in MEDIA and twice)):
             told = f" ({param.help})" if param.help else ""
             more = f", and {len(lacking) - 1} more lines" if len(lacking) > 1 else ""
             problems.say(f"{lacking[0].where}: no {name}{told}{more}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tokenloom import Graph, load
+from tokenloom import Graph, load, sweep
 from tokenloom.runtime.errors import SweepError
 from tokenloom.runtime.sweep.items import Item, read_items
 from tokenloom.runtime.sweep.problems import Problems
@@ -127,3 +127,16 @@ def test_a_parameter_may_be_called_like_a_column_of_ours() -> None:
     (item,) = items([{"kind": "x", "answer": "y"}], g)
     assert item.params == {"kind": "x", "answer": "y"}
     assert (item.kind, item.expected) == ("", None)
+
+
+def test_lines_without_a_picture_among_lines_with_one(tmp_path: Path) -> None:
+    """Are not asked about the sample; a file without any picture is."""
+    (tmp_path / "a.png").touch()
+    data = [{"image": str(tmp_path / "a.png")}, {"question": "Why?"}, {"question": "How?"}]
+    with pytest.raises(SweepError) as error:
+        sweep("visionzip", {"keep": 2}, data)
+    assert str(error.value) == (
+        "data[1]: no image (the picture to ask about, or a list of pictures; without one, a sample), and 1 "
+        "more lines"
+    )
+    assert len(sweep("visionzip", {"keep": 2}, data[1:2])) == 1
