@@ -181,13 +181,22 @@ def read_questions(path: Path) -> list[Row]:
 
 
 def read_answers(path: Path) -> dict[str, str]:
-    """Answers by question id: JSON lines `{"id": ..., "answer": ...}`, or the rows of a sweep (`item`).
+    """Answers by id: JSON lines `{"id": ..., "answer": ...}`, a sweep's rows (`item`), or a folder of `map`.
 
     Raises:
-        ShapesError: a line that is no answer, or a second answer to a question.
+        ShapesError: a line that is no answer, a second answer to a question, or a folder without rows.
         RowsError: a file that cannot be read.
     """
+    files = sorted(path.glob("part-*.jsonl")) if path.is_dir() else [path]
+    if not files:
+        raise ShapesError(f"{path}: the folder holds no rows of tokenloom map (part-*.jsonl)")
     answers: dict[str, str] = {}
+    for file in files:
+        _add_answers(file, answers)
+    return answers
+
+
+def _add_answers(path: Path, answers: dict[str, str]) -> None:
     for number, row in enumerate(read_rows(path), start=1):
         id, said = row.get("id", row.get("item")), row.get("answer")
         if not isinstance(id, str) or not isinstance(said, str | int) or isinstance(said, bool):
@@ -197,7 +206,6 @@ def read_answers(path: Path) -> dict[str, str]:
         if id in answers:
             raise ShapesError(f"{path}:{number}: a second answer to {id}")
         answers[id] = str(said)
-    return answers
 
 
 def _answered(truth: Sequence[Row], answers: Mapping[str, str], partial: bool) -> Sequence[Row]:

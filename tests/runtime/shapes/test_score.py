@@ -170,3 +170,17 @@ def test_right_answers_are_all_right() -> None:
     truth = [row for item in items(Settings(number=20, frames=8)) for row in item.rows()]
     shares = score(truth, {row["id"]: row["answer"].upper() for row in truth}).shares
     assert {share.accuracy for share in shares.values()} == {1.0}
+
+
+def test_a_folder_of_map_is_read_part_by_part(tmp_path: Path) -> None:
+    """The rows of `tokenloom map` lie in parts; the folder stands for all of them."""
+    (tmp_path / "part-00000.jsonl").write_text('{"id": "a", "answer": "red"}\n')
+    (tmp_path / "part-00001.jsonl").write_text('{"id": "b", "answer": "blue"}\n')
+    assert read_answers(tmp_path) == {"a": "red", "b": "blue"}
+
+
+def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
+    """A folder that map did not write is named."""
+    with pytest.raises(ShapesError) as caught:
+        read_answers(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: the folder holds no rows of tokenloom map (part-*.jsonl)"
