@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from ..plan import Plan, plan
 from ..registry import load_plugin
 from ..report.again import changes, check_files, graph_again, place_again, values_again
 from ..report.reading import read_recipe
-from ..report.same import held, sameness
+from ..report.same import held, not_computed, sameness
+from ..result import Result
 from .guard import Phase
 from .run import Asked, options, run, warn
 from .words import apply_settings, given_params
+
+CACHED = "from the cache, not computed again, as"
 
 
 def rerun(
@@ -46,10 +49,21 @@ def rerun(
     )
     if as_json or quiet:
         return
-    found = list(sameness(before, result))
-    for verdict, wanted in (("the same as", True), ("other than", False)):
-        if names := [name for name, same in found if same is wanted]:
-            typer.echo(f"{verdict} in {path}: {', '.join(names)}", err=True)
+    for text in verdicts(path, before, result):
+        typer.echo(text, err=True)
+
+
+def verdicts(path: Path, before: Mapping[str, Any], result: Result) -> Iterator[str]:
+    """What came out as the file holds it, what did not, and what the cache held alone: a line each."""
+    cached = not_computed(result)
+    told: dict[str, list[str]] = {"the same as": [], CACHED: [], "other than": []}
+    for name, same in sameness(before, result):
+        verdict = "other than" if not same else CACHED if name in cached else "the same as"
+        told[verdict].append(name)
+    for verdict, names in told.items():
+        more = "; --no-cache computes all" if verdict == CACHED else ""
+        if names:
+            yield f"{verdict} in {path}: {', '.join(names)}{more}"
 
 
 def again(asked: Asked) -> Plan:

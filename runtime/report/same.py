@@ -1,4 +1,4 @@
-"""Whether a rerun gave what the file that it came from holds."""
+"""Whether a rerun gave what the file that it came from holds, and what it did not compute for that."""
 
 from __future__ import annotations
 
@@ -50,6 +50,13 @@ def sameness(old: Mapping[str, Any], result: Result) -> Iterator[tuple[str, bool
         same = _timeless(value) == _timeless(as_json(new))
         if not (same and isinstance(value, dict) and "shape" in value):
             yield name, same
+
+
+def not_computed(result: Result) -> set[str]:
+    """The outputs whose values were not computed in this run, but came from the cache."""
+    cached = {row.id for row in result.report if row.cached}
+    made = {slot: step.id for step in result.plan.steps for slot in step.outs}
+    return {name for name, slot in result.plan.outputs.items() if made.get(slot) in cached}
 
 
 def _timeless(value: Any) -> Any:

@@ -50,8 +50,16 @@ def test_a_rerun_gives_the_same(folder: Path, file: str) -> None:
     for name in ("words.yaml", "base.yaml"):
         os.remove(name)
     assert outputs_of("rerun", file) == before
-    told = mine("rerun", file).stderr
-    assert told == f"the same as in {file}: {'answer, seen, counts' if file == 'r.json' else 'seen'}\n"
+    names = "answer, seen, counts" if file == "r.json" else "seen"
+    assert mine("rerun", file, "--no-cache").stderr == f"the same as in {file}: {names}\n"
+
+
+def test_what_the_cache_holds_is_not_said_to_be_the_same(folder: Path) -> None:
+    """Nothing was computed that could have come out differently."""
+    ran("words.yaml", "words=hi.txt")
+    assert mine("rerun", "r.json").stderr == (
+        "from the cache, not computed again, as in r.json: answer, seen, counts; --no-cache computes all\n"
+    )
 
 
 def test_a_rerun_works_in_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +76,7 @@ def test_words_of_the_command_line_replace_recorded_ones(folder: Path) -> None:
     ran("words.yaml", "words=hi.txt", "times=2")
     assert outputs_of("rerun", "r.json", "times=4")["answer"] == "hihihihi"
     assert outputs_of("rerun", "r.json", "--set", "many.times=1")["answer"] == "hi"
-    told = mine("rerun", "r.json", "--set", "seen.side=2").stderr
+    told = mine("rerun", "r.json", "--set", "seen.side=2", "--no-cache").stderr
     assert told == "the same as in r.json: answer, counts\nother than in r.json: seen\n"
 
 
@@ -91,7 +99,7 @@ def test_a_rerun_can_be_rerun(folder: Path) -> None:
 def test_a_saved_picture_is_rerun(folder: Path) -> None:
     """What `--save` writes has the recipe inside; the rerun saves the same file."""
     assert mine("run", "words.yaml", "words=hi.txt", "--save", "seen=a.png").exit_code == 0
-    done = mine("rerun", "a.png", "--save", "seen=b.png")
+    done = mine("rerun", "a.png", "--save", "seen=b.png", "--no-cache")
     assert done.stderr == "the same as in a.png: seen\n"
     with Image.open("a.png") as first, Image.open("b.png") as second:
         assert first.tobytes() == second.tobytes()
