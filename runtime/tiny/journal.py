@@ -94,7 +94,7 @@ def line(entry: Mapping[str, Any], left: float | None) -> str:
     right = "  ".join(f"{kind} {value:.0f}" for kind, value in pooled(entry["right"]).items())
     time = "" if left is None else f"  {clock(left)} left"
     told = f"{entry['stage']} {entry['step']}/{entry['of']}{time}  {losses}"
-    return f"{told}\n    right, %: {right}" if right else told
+    return f"{told}\n    right tokens, %: {right}" if right else told
 
 
 def pooled(values: Mapping[str, float]) -> dict[str, float]:

@@ -18,7 +18,7 @@ ENTRY = {
 
 def test_a_line_of_the_console() -> None:
     """Pictures and clips together, and the time left."""
-    assert line(ENTRY, 75.2) == "all 10/30  1:15 left  lm 1.500  patch 0.250\n    right, %: digit 50"
+    assert line(ENTRY, 75.2) == "all 10/30  1:15 left  lm 1.500  patch 0.250\n    right tokens, %: digit 50"
     assert line({**ENTRY, "right": {}}, None) == "all 10/30  lm 1.500  patch 0.250"
 
 
