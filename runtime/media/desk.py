@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ..video.choose import open_source
 from ..video.source import FrameSource
 from .wire import Block, new_block
 
+KEPT = 64 << 20  # bytes: answers up to this size are copied out of memory that is used again and again
+
 
 class Desk:
     """Belongs to one worker; no thread but its main one uses it."""
@@ -22,7 +25,10 @@ class Desk:
         self._source: FrameSource | None = None
         self._known: tuple[Any, ...] = ()
         self._asked = ""
-        self._block: Block | None = None
+        self._kept: Block | None = None  # lies ready for the next answer: fresh pages cost more than pixels
+        self._known_there = False
+        self._block: Block | None = None  # of this answer
+        self._array: NDArray[Any] | None = None
 
     def source(self, path: Path, backend: str = "auto", fps: float | None = None) -> FrameSource:
         """The open clip: the one at hand if it is this one and unchanged, else opened now."""
@@ -34,25 +40,39 @@ class Desk:
             self._known, self._asked = known, backend
         return held
 
-    def empty(self, shape: Sequence[int]) -> NDArray[Any]:
-        """Shared memory for the answer: an array that is filled in and given back needs no copy."""
+    def empty(self, shape: Sequence[int], dtype: Any = np.uint8) -> NDArray[Any]:
+        """Shared memory for the answer, not cleared: an array that is filled in and given needs no copy."""
         self.clear()
-        self._block = new_block(shape)
-        return self._block.array
+        size = prod(shape) * np.dtype(dtype).itemsize
+        if size > KEPT:
+            self._block = new_block((size,))
+        else:
+            if self._kept is None or len(self._kept.array) < size:
+                self._drop(self._kept)
+                self._kept, self._known_there = new_block((size,)), False
+            self._block = self._kept
+        self._array = self._block.array[:size].view(dtype).reshape(shape)
+        return self._array
 
-    def block_of(self, array: NDArray[Any]) -> Block:
-        """Shared memory that holds this array: the answer's own, or a copy."""
-        if self._block is None or self._block.array is not array:
-            self.clear()
-            self._block = new_block(array.shape, array.dtype)
-            np.copyto(self._block.array, array)
-        return self._block
+    def give(self, array: NDArray[Any]) -> tuple[dict[str, Any], int | None]:
+        """What to say of an array, and the descriptor to send along if the other side lacks it."""
+        if self._array is not array:
+            np.copyto(self.empty(array.shape, array.dtype), array)
+        assert self._block is not None
+        kept = self._block is self._kept
+        known, self._known_there = kept and self._known_there, kept or self._known_there
+        told = {"shape": array.shape, "dtype": array.dtype.str, "block": len(self._block.array), "kept": kept}
+        return told, None if known else self._block.descriptor
 
     def clear(self) -> None:
-        """Let go of the answer's memory; who was sent it keeps it."""
-        if self._block is not None:
-            os.close(self._block.descriptor)
-            self._block = None
+        """The answer was sent: let go of its memory, unless the next one will lie there."""
+        if self._block is not self._kept:
+            self._drop(self._block)
+        self._block = self._array = None
+
+    def _drop(self, block: Block | None) -> None:
+        if block is not None:
+            os.close(block.descriptor)
 
     def close(self) -> None:
         """Let go of the clip at hand."""

@@ -7,8 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .wire import Answer, attach, receive, send
 
@@ -61,6 +65,7 @@ class WorkerProcess:
                 start_new_session=True,
             )
         self._connection = ours
+        self._block: NDArray[np.uint8] = np.empty(0, np.uint8)  # shared with the worker
 
     @property
     def pid(self) -> int:
@@ -86,8 +91,8 @@ class WorkerProcess:
         except OSError as error:
             raise Died(self.end()) from error
         reply, descriptor = self._receive(seconds)
-        array = None if descriptor is None else attach(descriptor, reply["shape"], reply["dtype"])
-        return Answer(reply["facts"], array), reply["error"]
+        told = reply["array"]
+        return Answer(reply["facts"], told and self._array(told, descriptor)), reply["error"]
 
     def kill(self) -> None:
         """Kill it now; who waits for its answer hears that it died."""
@@ -109,6 +114,16 @@ class WorkerProcess:
         self._process.kill()
         self.end()
         self._connection.close()
+
+    def _array(self, told: dict[str, Any], descriptor: int | None) -> NDArray[Any]:
+        """A copy of what lies in the memory that the worker uses again; or the memory itself."""
+        if descriptor is not None:
+            block = attach(descriptor, (told["block"],), np.uint8)
+            if not told["kept"]:
+                return block.view(told["dtype"]).reshape(told["shape"])
+            self._block = block
+        size = prod(told["shape"]) * np.dtype(told["dtype"]).itemsize
+        return self._block[:size].view(told["dtype"]).reshape(told["shape"]).copy()
 
     def _receive(self, seconds: float) -> tuple[dict[str, Any], int | None]:
         self._connection.settimeout(seconds)

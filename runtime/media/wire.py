@@ -1,7 +1,9 @@
 """What goes between a process and its workers: JSON, and arrays in memory that both of them see.
 
 An array lies in anonymous shared memory, whose descriptor travels with the message. It has no name, so
-whoever dies, and however, nothing is left behind; it is given back when its last reader lets go of it.
+whoever dies, and however, nothing is left behind; it is given back when its last reader lets go of it. Small
+answers are copied out of memory that a worker uses again: fresh shared pages cost ten times what copying
+the pixels does (16 frames of 640x360: 10 ms against 0.6 ms). Large ones are handed over as they are.
 """
 
 from __future__ import annotations

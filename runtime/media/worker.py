@@ -44,17 +44,14 @@ def main(descriptor: int, parent: int) -> None:
 def _reply(connection: socket.socket, desk: Desk, message: dict[str, Any]) -> None:
     try:
         answer, error = _answer(message, desk), None
-        block = None if answer.array is None else desk.block_of(answer.array)
     except Exception as caught:
         desk.close()  # its decoder may be in any state
         answer, error = as_answer(caught)
-        block = None if answer.array is None else desk.block_of(answer.array)
-    reply: dict[str, Any] = {"facts": answer.facts, "error": error}
-    if block is None:
-        send(connection, reply)
-    else:
-        reply |= {"shape": block.array.shape, "dtype": block.array.dtype.str}
-        send(connection, reply, block.descriptor)
+    reply: dict[str, Any] = {"facts": answer.facts, "error": error, "array": None}
+    descriptor = None
+    if answer.array is not None:
+        reply["array"], descriptor = desk.give(answer.array)
+    send(connection, reply, descriptor)
     desk.clear()
 
 

@@ -117,13 +117,14 @@ class Large(Request[Pixels]):
     """An array of so many bytes, in shared memory."""
 
     count: int
+    fill: int = 3
 
     def doing(self) -> str:
         return "read it"
 
     def answer(self, path: Path, desk: Desk) -> Answer:
         array = desk.empty((self.count,))
-        array[:] = 3
+        array[:] = self.fill
         return Answer({}, array)
 
     def result(self, path: Path, answer: Answer) -> Pixels:

@@ -30,6 +30,7 @@ from tests.runtime.media.broken import (
 )
 from tokenloom.runtime.errors import Cancelled, DecoderError, MediaError
 from tokenloom.runtime.media import DecodePool, OpenClip, ReadFrames, ReadPicture
+from tokenloom.runtime.media.desk import KEPT
 from tokenloom.runtime.video import PartialDecode, open_source
 
 SEGV = "SIGSEGV (signal 11) (it read 16 frames)"
@@ -268,7 +269,7 @@ def test_shared_memory_is_given_back_with_its_last_reader(shared: DecodePool) ->
     """Neither an open file nor a mapping stays behind, whatever is dropped or kept."""
 
     before = blocks()
-    kept = [shared.read("a", Large(5000)) for _ in range(8)]
+    kept = [shared.read("a", Large(KEPT + 1)) for _ in range(8)]
     part = kept[3][10:20]
     assert blocks() == before + 8  # a mapping each, no descriptor
     kept.clear()
@@ -281,9 +282,19 @@ def test_shared_memory_is_given_back_with_its_last_reader(shared: DecodePool) ->
 def test_a_large_answer_is_not_copied(shared: DecodePool) -> None:
     """This process takes no memory of its own for it."""
     before = private()
-    array = shared.read("a", Large(64 << 20))
-    assert array[:: 1 << 20].tolist() == [3] * 64
+    array = shared.read("a", Large(KEPT + 1))
+    assert array[:: 1 << 20].tolist() == [3] * 65
     assert private() - before < 16 << 20
+
+
+def test_small_answers_share_one_memory_and_are_copied_out_of_it(shared: DecodePool) -> None:
+    """A later one does not change an earlier one, be it larger or smaller; no memory is added."""
+    first = shared.read("a", Large(5000))
+    before = blocks()
+    others = [shared.read("a", Large(count, fill)) for fill, count in enumerate((100, 5000, 300_000, 0))]
+    assert (first == 3).all()
+    assert [one.tolist() for one in others] == [[0] * 100, [1] * 5000, [2] * 300_000, []]
+    assert blocks() == before
 
 
 def test_closing_ends_workers_and_waiting_futures() -> None:
