@@ -216,9 +216,9 @@ def _number(said: Mapping[str, Any], name: str) -> float | None:
     value = said.get(name)
     if value is None:
         return None
-    if isinstance(value, Real) and type(value) is not bool and isfinite(value):
-        return float(value)
-    raise GraphError(f"generate.{name}: {value!r} is a {type(value).__name__}, wanted a finite number")
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+        raise GraphError(f"generate.{name}: {value!r} is a {type(value).__name__}, wanted a finite number")
+    return float(value)
 
 
 def _ids(said: Mapping[str, Any], name: str) -> tuple[int, ...]:
