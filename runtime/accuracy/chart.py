@@ -48,7 +48,7 @@ def chart(summary: Plain) -> Figure:
     from matplotlib.figure import Figure
 
     media = {name: one for name, one in summary["media"].items() if one["settings"]}
-    figure = Figure(figsize=(14, 5.6 * len(media)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(14, 5.6 * len(media)), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(media), len(PANELS), squeeze=False, sharey="row")
     for row, (name, medium) in zip(axes, media.items(), strict=True):

@@ -51,9 +51,7 @@ def _overall(settings: Sequence[Plain]) -> Iterator[str]:
     yield from _head(["method", "where", "no budget", *(percent(part) for part in budgets)], right=2)
     for row in by_method(settings):
         first = next(iter(row.values()))
-        cells = [_share(row[part]) if part in row else "" for part in (None, *budgets)]
-        if first["budget"] is None and first["stage"] != "none" and first["kept_of_full"] is not None:
-            cells[0] += f" (keeps {100 * first['kept_of_full']:.0f} %)"
+        cells = [_share(row[part]) + _kept(row[part]) if part in row else "" for part in (None, *budgets)]
         yield _line([_title(first), first["where"], *cells])
 
 
@@ -123,6 +121,13 @@ def percent(part: float | None) -> str:
 def _share(setting: Plain) -> str:
     one = setting["shares"][OVERALL]
     return f"{100 * one['accuracy']:.1f} [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
+
+
+def _kept(setting: Plain) -> str:
+    """What it keeps, where that is not the budget."""
+    part = setting["kept_of_full"]
+    near = part is None or abs(part - (setting["budget"] or 1)) < 0.01
+    return "" if near else f" (keeps {100 * part:.0f} %)"
 
 
 def _kind(name: str) -> str:
