@@ -25,7 +25,7 @@ DRAWINGS = (
     *("visionzip", "prunevid", "tokenpacker", "tokenpacker_hd", "pvc"),
     *("fastv", "prumerge", "lookm"),
 )
-ACCURACY = DOCS.parent / "bench" / "results" / "accuracy" / "summary.json"
+ACCURACY = DOCS.parent / "bench" / "results" / "accuracy" / "tiny-llava" / "summary.json"
 PART = re.compile(
     r"(<!-- (parameters|settings|graphs|accuracy)((?: [\w/]+)*) -->\n).*?(<!-- end -->)", re.DOTALL
 )
