@@ -120,10 +120,12 @@ class WorkerProcess:
         if descriptor is not None:
             block = attach(descriptor, (told["block"],), np.uint8)
             if not told["kept"]:
-                return block.view(told["dtype"]).reshape(told["shape"])
+                whole: NDArray[Any] = block.view(told["dtype"]).reshape(told["shape"])
+                return whole
             self._block = block
         size = prod(told["shape"]) * np.dtype(told["dtype"]).itemsize
-        return self._block[:size].view(told["dtype"]).reshape(told["shape"]).copy()
+        part: NDArray[Any] = self._block[:size].view(told["dtype"]).reshape(told["shape"])
+        return part.copy()
 
     def _receive(self, seconds: float) -> tuple[dict[str, Any], int | None]:
         self._connection.settimeout(seconds)
