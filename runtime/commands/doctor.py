@@ -17,8 +17,8 @@ PACKAGES = ("torch", "transformers", "huggingface-hub", "safetensors", "tokenize
 TOOLS = ("networkx", "pyyaml", "rich", "typer")
 RANGES = {"torch": ("2.9", "2.14"), "transformers": ("5.5", "6")}  # from pyproject: first, first not
 VARIABLES = (
-    "TOKENLOOM_CACHE", "TOKENLOOM_CHECKPOINTS", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES",
-    "OMP_NUM_THREADS",
+    "TOKENLOOM_CACHE", "TOKENLOOM_CHECKPOINTS", "TOKENLOOM_DECODE", "TOKENLOOM_DECODE_TIMEOUT", "HF_HOME",
+    "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
 )  # fmt: skip
 SECRETS = ("HF_TOKEN",)
 

@@ -201,7 +201,7 @@ class _Hand:
         self.inbox: SimpleQueue[_Task[Any] | None] = SimpleQueue()
         self.process: WorkerProcess | None = None
         self.last: Path | None = None  # the file that the worker read last
-        self.mixed = False  # it has read another file before that
+        self.used = False  # it has been asked before
         self.thread = Thread(target=self._work, name="tokenloom-decode", daemon=True)
         self.thread.start()
 
@@ -238,7 +238,8 @@ class _Hand:
             task.hand = None
 
     def _read(self, task: _Task[Any]) -> Any:
-        process = self._worker(task.path)
+        process = self._worker()
+        used, self.used, self.last = self.used, True, task.path
         message = {"path": str(task.path), "folder": task.folder, "request": packed(task.request)}
         try:
             answer, error = process.ask(message, task.timeout)
@@ -246,23 +247,21 @@ class _Hand:
             self._dismiss()
             raise hung(task.path, task.request.doing(), task.timeout) from None
         except Died as end:
-            again = self.mixed and not self.crew.closed and not task.abandoned
+            again = used and not self.crew.closed and not task.abandoned
             self._dismiss()
-            if again:  # another file may have spoilt the worker: only a fresh one tells
+            if again:  # what came before may have spoilt or ended it: only a fresh one tells
                 return self._read(task)
             raise died(task.path, task.request.doing(), end.status) from None
         if error is not None:
             raise as_error(task.path, answer, error)
         return task.request.result(task.path, answer)
 
-    def _worker(self, path: Path) -> WorkerProcess:
+    def _worker(self) -> WorkerProcess:
         """A worker that is up: the one there is, or a new one."""
         if self.process is None or not self.process.alive:
             self._dismiss()
             self._start()
         assert self.process is not None
-        self.mixed = self.mixed or self.last not in (None, path)
-        self.last = path
         return self.process
 
     def _start(self) -> None:
@@ -280,6 +279,6 @@ class _Hand:
         """End the worker, if there is one."""
         with self.crew.lock:
             process, self.process = self.process, None
-        self.last, self.mixed = None, False
+        self.last, self.used = None, False
         if process is not None:
             process.close()
