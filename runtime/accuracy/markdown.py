@@ -126,8 +126,9 @@ def _share(setting: Plain) -> str:
 def _kept(setting: Plain) -> str:
     """What it keeps, where that is not the budget."""
     part = setting["kept_of_full"]
-    near = part is None or abs(part - (setting["budget"] or 1)) < 0.01
-    return "" if near else f" (keeps {100 * part:.0f} %)"
+    if part is None or abs(part - (setting["budget"] or 1)) < 0.01:
+        return ""
+    return f" (keeps {100 * part:.0f} %)"
 
 
 def _kind(name: str) -> str:
