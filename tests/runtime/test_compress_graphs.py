@@ -199,7 +199,8 @@ def test_a_graph_built_in_python_is_taken_as_it_is(llava: Any) -> None:
 
 def test_settings_of_any_step_may_be_given(llava: Any) -> None:
     """By `step.setting`, as the command line's --set."""
-    with compress(llava, "visionzip", keep=4, settings={"merged.merge": "mean", "dominant.keep": 2}) as small:
+    settings = {"merged.merge": "mean", "dominant.keep": 2}
+    with compress(llava, "visionzip", keep=4, targets=10, settings=settings) as small:
         small.generate(**inputs("llava"), max_new_tokens=1)
         assert [len(one["tokens"]) for one in small.last or ()] == [12, 24]
 
